@@ -1,0 +1,83 @@
+"""The Litestar application over a server."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from litestar import Litestar, Request, Response
+from litestar.datastructures import State
+from litestar.exceptions import HTTPException
+from litestar.openapi import OpenAPIConfig
+
+from inferflux_api import health
+from inferflux_api.dialects.openai import routes as openai
+from inferflux_api.dialects.openai.errors import error_body, error_headers
+from inferflux_api.governance.authentication import authorise, scope_of
+from inferflux_api.http.disconnect import ClientDisconnectedError
+from inferflux_api.server import Server
+from inferflux_core.errors import InferFluxError, NotFoundError
+
+__all__ = ["create_app"]
+
+logger = logging.getLogger("inferflux.http")
+
+
+def create_app(server: Server) -> Litestar:
+    """Build the application.
+
+    Raises:
+        LookupError: a route names no scope; nothing is served by mistake.
+    """
+    app = Litestar(
+        route_handlers=[*health.ROUTES, *openai.ROUTES],
+        guards=[authorise],
+        exception_handlers={
+            InferFluxError: _on_error,
+            HTTPException: _on_http_exception,
+            ClientDisconnectedError: _on_disconnect,
+            Exception: _on_crash,
+        },
+        openapi_config=OpenAPIConfig(
+            title="InferFlux", version="1", enabled_endpoints=set(), render_plugins=[]
+        ),
+        state=State({"server": server}),
+        logging_config=None,
+        request_max_body_size=server.config.server.max_body_bytes,
+    )
+    for route in app.routes:
+        for handler in getattr(route, "route_handlers", []):
+            if handler.fn.__module__.startswith("inferflux"):
+                scope_of(handler)
+    return app
+
+
+def _on_error(request: Request[Any, Any, Any], error: InferFluxError) -> Response[bytes]:
+    server: Server = request.app.state.server
+    server.count_error(error)
+    return Response(error_body(error), status_code=error.status, headers=error_headers(error))
+
+
+def _on_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
+    """What the framework itself refuses: unknown routes, wrong methods, bad parameters."""
+    own: InferFluxError
+    if error.status_code == 404:
+        own = NotFoundError(f"there is no {request.method} {request.url.path} here")
+    else:
+        own = InferFluxError(error.detail)
+        own.status = error.status_code
+        own.code = "method_not_allowed" if error.status_code == 405 else "invalid_request"
+    return _on_error(request, own)
+
+
+def _on_disconnect(
+    request: Request[Any, Any, Any], error: ClientDisconnectedError
+) -> Response[bytes]:
+    del request, error
+    # Nobody reads it; 499 is what proxies log for a client that left.
+    return Response(b"", status_code=499)
+
+
+def _on_crash(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    return _on_error(request, InferFluxError("the server failed on this request; it was logged"))

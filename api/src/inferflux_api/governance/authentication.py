@@ -1,0 +1,130 @@
+"""From credentials to principals, and from principals to permissions."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Sequence
+from typing import Any, Final
+
+from litestar.connection import ASGIConnection
+from litestar.handlers.base import BaseRouteHandler
+
+from inferflux_core.auth import SCOPES, AuthProvider, Principal
+from inferflux_core.config.schema import ApiKeyConfig
+from inferflux_core.errors import AuthenticationError, PermissionDeniedError
+
+__all__ = ["PUBLIC", "ApiKeys", "Authenticator", "authorise", "scope_of"]
+
+PUBLIC: Final = "public"
+"""Scope of handlers that anybody may call."""
+
+_HOW = "send it as `Authorization: Bearer KEY`"
+
+
+class ApiKeys:
+    """The static keys of the configuration. Keeps keyed hashes only, and compares in constant time."""
+
+    def __init__(self, keys: Sequence[ApiKeyConfig]) -> None:
+        self._pepper = secrets.token_bytes(32)
+        self._principals = {
+            self._digest(key.key): Principal(
+                subject=key.name or f"key-{index}",
+                scopes=frozenset(key.scopes),
+                tenant=key.tenant,
+                provider="api-keys",
+            )
+            for index, key in enumerate(keys)
+        }
+
+    async def start(self) -> None:
+        """Nothing to fetch."""
+
+    async def authenticate(self, credential: str) -> Principal | None:
+        """The key's principal, or None."""
+        # The dictionary is searched by keyed hash, so timing says nothing about any key.
+        return self._principals.get(self._digest(credential))
+
+    async def stop(self) -> None:
+        """Nothing to release."""
+
+    def _digest(self, credential: str) -> bytes:
+        return hmac.digest(self._pepper, credential.encode(), hashlib.sha256)
+
+
+class Authenticator:
+    """Asks the configured providers in order."""
+
+    def __init__(self, providers: Sequence[AuthProvider]) -> None:
+        self._providers = providers
+
+    async def start(self) -> None:
+        """Start every provider."""
+        for provider in self._providers:
+            await provider.start()
+
+    async def stop(self) -> None:
+        """Stop every provider."""
+        for provider in self._providers:
+            await provider.stop()
+
+    async def authenticate(self, connection: ASGIConnection[Any, Any, Any, Any]) -> Principal:
+        """The principal behind a request.
+
+        Raises:
+            AuthenticationError: there is no credential, or nobody accepts it.
+        """
+        credential = _credential(connection)
+        for provider in self._providers:
+            principal = await provider.authenticate(credential)
+            if principal is not None:
+                return principal
+        raise AuthenticationError("the API key is not valid")
+
+
+def scope_of(handler: BaseRouteHandler) -> str:
+    """The scope a handler asks for.
+
+    Raises:
+        LookupError: it names none, or one that does not exist; the server must not start.
+    """
+    scope = handler.opt.get("scope")
+    if scope != PUBLIC and scope not in SCOPES:
+        raise LookupError(f"{handler} names no scope; add one of {sorted(SCOPES)} to its opt")
+    return str(scope)
+
+
+async def authorise(
+    connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler
+) -> None:
+    """Guard of every route: authenticate, then require the scope that the handler names.
+
+    Raises:
+        AuthenticationError: see `Authenticator.authenticate`.
+        PermissionDeniedError: the principal lacks the scope.
+    """
+    scope = scope_of(handler)
+    if scope == PUBLIC:
+        return
+    authenticator: Authenticator = connection.app.state.server.authenticator
+    principal = await authenticator.authenticate(connection)
+    connection.scope["user"] = principal
+    if not principal.allows(scope):
+        raise PermissionDeniedError(f"this key lacks the scope '{scope}'")
+
+
+def _credential(connection: ASGIConnection[Any, Any, Any, Any]) -> str:
+    headers = connection.headers
+    given = headers.getall("authorization", [])
+    if len(given) > 1:
+        raise AuthenticationError("there is more than one Authorization header")
+    if given:
+        kind, _, credential = given[0].partition(" ")
+        if kind.lower() != "bearer" or not credential.strip():
+            raise AuthenticationError(f"the Authorization header holds no bearer key; {_HOW}")
+        return credential.strip()
+    key = headers.get("x-api-key", "").strip()
+    if not key:
+        raise AuthenticationError(f"an API key is required; {_HOW}")
+    return key

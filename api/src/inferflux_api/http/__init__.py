@@ -1,0 +1,1 @@
+"""What HTTP needs, whatever the dialect."""

@@ -1,0 +1,146 @@
+"""`inferfluxd`: start a server from a configuration."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+import uvicorn
+
+from inferflux_api.app import create_app
+from inferflux_api.http.protocol import limited_protocol
+from inferflux_api.observability.logging import configure_logging
+from inferflux_api.server import Server
+from inferflux_core.config import load_config
+from inferflux_core.errors import StartupError
+
+__all__ = ["main"]
+
+logger = logging.getLogger("inferflux.server")
+
+_EXAMPLES = """examples:
+  inferfluxd --config config/server.yaml
+  inferfluxd --config config/server.yaml --port 9000
+  inferfluxd -o model.path=model.gguf -o runtime.backend=cpu
+  INFERFLUX_MODEL_PATH=model.gguf inferfluxd
+"""
+
+
+class _UvicornServer(uvicorn.Server):
+    """Uvicorn, but a signal ends in exit status 0 once everything has been served."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        yield
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Entry point."""
+    arguments = _parse(argv)
+    try:
+        overrides = list(arguments.option)
+        overrides += [f"server.host={arguments.host}"] if arguments.host is not None else []
+        overrides += [f"server.port={arguments.port}"] if arguments.port is not None else []
+        config = load_config(arguments.config, os.environ, overrides)
+        configure_logging(config.logging)
+        with _listen(config.server.host, config.server.port) as listener:
+            server = Server(config)
+            with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+                runner.run(_serve(server, listener))
+    except StartupError as error:
+        sys.stderr.write(f"inferfluxd: {error}\n")
+        sys.exit(1)
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="inferfluxd",
+        description="Serve language models over HTTP.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--config", type=Path, metavar="FILE", help="YAML configuration")
+    parser.add_argument("--host", help="address to listen on (server.host)")
+    parser.add_argument("--port", type=int, help="port to listen on (server.port)")
+    parser.add_argument(
+        "-o",
+        "--option",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="set one key of the configuration, e.g. runtime.threads=2; repeatable",
+    )
+    parser.add_argument("--version", action="version", version=version("inferflux-api"))
+    return parser.parse_args(argv)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Take the port before any model is loaded for nothing."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise StartupError(
+            f"cannot listen on {host}:{port}: {error.strerror or error}",
+            hint="stop what uses the port, or choose another with --port or server.port",
+        ) from error
+    listener.set_inheritable(False)
+    return listener
+
+
+async def _serve(server: Server, listener: socket.socket) -> None:
+    """Answer probes at once, load the models, serve until told to stop, drain.
+
+    Raises:
+        StartupError: a model cannot be loaded.
+    """
+    settings = server.config.server
+    uvicorn_server = _UvicornServer(
+        uvicorn.Config(
+            create_app(server),
+            http=limited_protocol(settings.receive_timeout),
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=int(settings.drain_timeout) or 1,
+            backlog=1024,
+            lifespan="off",
+        )
+    )
+    serving = asyncio.create_task(uvicorn_server.serve(sockets=[listener]))
+    loading = asyncio.create_task(server.start())
+    try:
+        await asyncio.wait((serving, loading), return_when=asyncio.FIRST_COMPLETED)
+        if loading.done():
+            await loading
+            host, port = listener.getsockname()[:2]
+            logger.info("serving on http://%s:%d", host, port)
+        await serving
+    finally:
+        loading.cancel()
+        uvicorn_server.should_exit = True
+        await asyncio.gather(serving, loading, return_exceptions=True)
+        await server.stop()
+
+
+def _loop_factory() -> type[asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop  # type: ignore[return-value]

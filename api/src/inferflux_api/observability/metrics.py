@@ -1,0 +1,138 @@
+"""What Prometheus sees. Labels come from the configuration alone, so their number is bounded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from inferflux_core.engine.protocol import EngineStats
+
+__all__ = ["CONTENT_TYPE", "Metrics"]
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_LABELS = ("model", "backend")
+_FIRST_TOKEN_BUCKETS = (
+    0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 30, 60,
+)  # fmt: skip
+_TOKEN_BUCKETS = (
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.02,
+    0.03,
+    0.05,
+    0.075,
+    0.1,
+    0.15,
+    0.2,
+    0.3,
+    0.5,
+    1,
+    2.5,
+)
+_DURATION_BUCKETS = (
+    0.01,
+    0.02,
+    0.04,
+    0.08,
+    0.16,
+    0.32,
+    0.64,
+    1.28,
+    2.56,
+    5.12,
+    10.24,
+    20.48,
+    40.96,
+    81.92,
+)
+
+Loads = Callable[[], Iterable[tuple[str, str, bool, EngineStats]]]
+
+
+class _EngineLoad(Collector):
+    """Reads gauges at scrape time instead of keeping copies up to date."""
+
+    def __init__(self, loads: Loads) -> None:
+        self._loads = loads
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        """One sample per engine and gauge."""
+        gauges = {
+            "up": GaugeMetricFamily(
+                "inferflux_engine_up", "Whether the engine answers requests", labels=_LABELS
+            ),
+            "running": GaugeMetricFamily(
+                "inferflux_requests_running", "Requests being computed", labels=_LABELS
+            ),
+            "waiting": GaugeMetricFamily(
+                "inferflux_requests_waiting", "Requests in the queue", labels=_LABELS
+            ),
+            "kv": GaugeMetricFamily(
+                "inferflux_kv_cache_usage_ratio", "Share of KV cells in use, 0 to 1", labels=_LABELS
+            ),
+        }
+        for model, backend, ready, stats in self._loads():
+            gauges["up"].add_metric((model, backend), ready)
+            gauges["running"].add_metric((model, backend), stats.num_running)
+            gauges["waiting"].add_metric((model, backend), stats.num_waiting)
+            gauges["kv"].add_metric((model, backend), stats.kv_usage)
+        return gauges.values()
+
+
+class Metrics:
+    """The metrics of one server."""
+
+    def __init__(self, loads: Loads) -> None:
+        self._registry = registry = CollectorRegistry()
+        registry.register(_EngineLoad(loads))
+        self.requests = Counter(
+            "inferflux_requests",
+            "Requests by outcome: stop, length, content_filter, error, abort or refused",
+            (*_LABELS, "outcome"),
+            registry=registry,
+        )
+        self.errors = Counter(
+            "inferflux_errors",
+            "Responses with an error, by its code",
+            ("code",),
+            registry=registry,
+        )
+        self.prompt_tokens = Counter(
+            "inferflux_prompt_tokens", "Prompt tokens processed", _LABELS, registry=registry
+        )
+        self.output_tokens = Counter(
+            "inferflux_output_tokens", "Tokens generated", _LABELS, registry=registry
+        )
+        self.restarts = Counter(
+            "inferflux_engine_restarts", "Engine processes replaced", _LABELS, registry=registry
+        )
+        self.first_token = Histogram(
+            "inferflux_time_to_first_token_seconds",
+            "From the arrival of a request to its first token",
+            _LABELS,
+            buckets=_FIRST_TOKEN_BUCKETS,
+            registry=registry,
+        )
+        self.inter_token = Histogram(
+            "inferflux_inter_token_latency_seconds",
+            "Mean time between the tokens of a request",
+            _LABELS,
+            buckets=_TOKEN_BUCKETS,
+            registry=registry,
+        )
+        self.duration = Histogram(
+            "inferflux_request_duration_seconds",
+            "From the arrival of a request to its last token",
+            _LABELS,
+            buckets=_DURATION_BUCKETS,
+            registry=registry,
+        )
+
+    def render(self) -> bytes:
+        """The exposition in Prometheus' text format."""
+        return generate_latest(self._registry)

@@ -1,0 +1,119 @@
+"""Everything a server consists of, put together from its configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, TypedDict
+
+from litestar import Litestar
+
+from inferflux_api.engines import EnginePool
+from inferflux_api.governance.audit import AuditLog
+from inferflux_api.governance.authentication import ApiKeys, Authenticator
+from inferflux_api.governance.guardrails import GuardrailPipeline
+from inferflux_api.governance.rate_limit import RateLimiter
+from inferflux_api.observability.metrics import Metrics
+from inferflux_api.pipeline import Pipeline
+from inferflux_core.auth import AuthProvider
+from inferflux_core.config import Config, auth_provider_names, guardrail_names
+from inferflux_core.engine.async_engine import EngineState
+from inferflux_core.engine.protocol import EngineStats
+from inferflux_core.errors import InferFluxError
+from inferflux_core.guardrails import Guardrail
+from inferflux_core.plugins import PluginManager
+
+__all__ = ["BodyLimits", "Server"]
+
+
+class BodyLimits(TypedDict):
+    """Bounds of a request body."""
+
+    max_bytes: int
+    max_depth: int
+
+
+class Server:
+    """The parts of a running server.
+
+    Args:
+        config: the whole configuration.
+
+    Raises:
+        StartupError: a plugin, a file or a setting makes it impossible to serve.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.draining = False
+        self.plugins = PluginManager(strict=config.plugins.strict, trace=config.plugins.trace)
+        self.metrics = Metrics(self._loads)
+        self.authenticator = Authenticator(_providers(config, self.plugins))
+        self.audit = AuditLog(config.audit.path)
+        self.engines = EnginePool(
+            config, self.plugins, lambda *labels: self.metrics.restarts.labels(*labels).inc()
+        )
+        self.pipeline = Pipeline(
+            self.engines,
+            GuardrailPipeline(_guardrails(config, self.plugins)),
+            RateLimiter(config.rate_limit.requests_per_minute),
+            self.audit,
+            self.metrics,
+        )
+
+    @property
+    def body_limits(self) -> BodyLimits:
+        """What `read_json` needs to know."""
+        server = self.config.server
+        return {"max_bytes": server.max_body_bytes, "max_depth": server.max_json_depth}
+
+    async def start(self) -> None:
+        """Start authentication, then load the models.
+
+        Raises:
+            StartupError: something is missing.
+        """
+        await self.authenticator.start()
+        await self.engines.start()
+
+    async def stop(self) -> None:
+        """Finish what runs, then let everything go."""
+        self.draining = True
+        await self.engines.stop(self.config.server.drain_timeout)
+        await self.authenticator.stop()
+        self.audit.close()
+
+    def count_error(self, error: InferFluxError) -> None:
+        """Note an error that a client was told of."""
+        self.metrics.errors.labels(error.code).inc()
+
+    def openapi(self, app: Litestar) -> dict[str, Any]:
+        """The OpenAPI document."""
+        return app.openapi_schema.to_schema()
+
+    def _loads(self) -> Iterator[tuple[str, str, bool, EngineStats]]:
+        for model in self.engines:
+            engine = model.engine
+            yield model.name, model.backend, engine.state is EngineState.READY, engine.stats
+
+
+def _providers(config: Config, plugins: PluginManager) -> list[AuthProvider]:
+    providers: list[AuthProvider] = []
+    for name in auth_provider_names(config):
+        if name == "api-keys":
+            providers.append(ApiKeys(config.auth.api_keys))
+            continue
+        spec = plugins.auth_provider(name)
+        raw = (config.auth.oidc if name == "oidc" else None) or config.auth.options.get(name, {})
+        providers.append(spec.factory(plugins.options(spec, raw)))
+    return providers
+
+
+def _guardrails(config: Config, plugins: PluginManager) -> dict[str, Guardrail]:
+    guardrails: dict[str, Guardrail] = {}
+    for name in guardrail_names(config):
+        spec = plugins.guardrail(name)
+        raw = dict(config.guardrails.options.get(name, {}))
+        if name == "blocklist":
+            raw["words"] = [*raw.get("words", []), *config.guardrails.blocklist]
+        guardrails[name] = spec.factory(plugins.options(spec, raw))
+    return guardrails

@@ -1,0 +1,94 @@
+"""`inferctl plugins` and `inferctl config`: about the installation here, not about a server.
+
+They run the server's own modules in a child process, so that this client imports none of them.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.machinery import PathFinder
+from importlib.util import find_spec
+
+import rich_click as click
+from click.exceptions import Exit
+
+from inferflux_cli.commands._help import examples
+from inferflux_cli.errors import CliError
+from inferflux_cli.settings import connection_options, current_settings
+
+__all__ = ["config", "plugins"]
+
+_CORE = "inferflux_core"
+
+
+@click.group(epilog=examples("inferctl plugins list", "inferctl plugins check"))
+@connection_options
+def plugins() -> None:
+    """Show the plugins installed here."""
+
+
+@plugins.command("list", epilog=examples("inferctl plugins list", "inferctl plugins list --json"))
+@connection_options
+def list_plugins() -> None:
+    """List the installed plugins."""
+    _run("plugins", "list")
+
+
+@plugins.command("check", epilog=examples("inferctl plugins check", "inferctl plugins check cpu"))
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@connection_options
+def check_plugins(*, names: tuple[str, ...]) -> None:
+    """Load plugins and say which of them work."""
+    _run("plugins", "check", *names)
+
+
+@plugins.command("info", epilog=examples("inferctl plugins info cpu"))
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@connection_options
+def show_plugin(*, names: tuple[str, ...]) -> None:
+    """Show one plugin in full."""
+    _run("plugins", "info", *names)
+
+
+@click.group(epilog=examples("inferctl config check config/server.yaml"))
+@connection_options
+def config() -> None:
+    """Check server configurations."""
+
+
+@config.command("schema", epilog=examples("inferctl config schema > server.schema.json"))
+@connection_options
+def schema() -> None:
+    """Print the JSON Schema of the configuration file."""
+    _run("config", "schema")
+
+
+@config.command("check", epilog=examples("inferctl config check config/server.yaml"))
+@click.argument("path", metavar="PATH")
+@connection_options
+def check(*, path: str) -> None:
+    """Check a configuration file without starting anything."""
+    _run("config", "check", path)
+
+
+def _run(module: str, *arguments: str) -> None:
+    """Run a module of the core, hand its output through and leave with its exit code."""
+    if not _installed(module):
+        raise CliError(
+            f"no InferFlux server is installed in {sys.prefix}", hint="pip install inferflux"
+        )
+    flags = ["--json"] if current_settings().json else []
+    # -P keeps a file of the current directory from posing as one of the server's modules.
+    command = [sys.executable, "-P", "-m", f"{_CORE}.{module}", *arguments, *flags]
+    code = subprocess.run(command, check=False).returncode  # noqa: S603 (a list, no shell)
+    raise Exit(code if code >= 0 else 128 - code)
+
+
+def _installed(module: str) -> bool:
+    """Return whether the core has `module`, without importing any of it."""
+    core = find_spec(_CORE)
+    if core is None or core.submodule_search_locations is None:
+        return False
+    path = list(core.submodule_search_locations)
+    return PathFinder.find_spec(f"{_CORE}.{module}", path) is not None

@@ -1,0 +1,99 @@
+"""What can go wrong, as exceptions that carry an exit code and the user's next step."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["ApiError", "CliError", "UnreachableError", "api_error"]
+
+_SCOPE_BY_PREFIX = {"/v1/chat": "generate", "/v1/completions": "generate", "/v1/admin": "admin"}
+
+
+class CliError(Exception):
+    """A failure to report in one line.
+
+    Attributes:
+        hint: what the user can do next.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the error object that `--json` prints."""
+        return {"message": self.message, "hint": self.hint, "exit_code": self.exit_code}
+
+
+class UnreachableError(CliError):
+    """No connection could be made."""
+
+    exit_code = 3
+
+
+class ApiError(CliError):
+    """The server answered with an error.
+
+    Attributes:
+        status: HTTP status; 200 when the failure came in the middle of a stream.
+        body: the server's error object, as far as it sent one.
+    """
+
+    def __init__(
+        self, message: str, *, status: int, body: Mapping[str, Any], hint: str | None = None
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+        self.body = dict(body)
+        self.exit_code = 4 if status in (401, 403) else 1
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the server's own error object with the status and our hint added."""
+        return {**self.body, **super().to_json(), "status": self.status}
+
+
+def api_error(status: int, headers: Mapping[str, str], content: str, path: str) -> ApiError:
+    """Turn an error response into an exception.
+
+    Args:
+        status: HTTP status; 200 for an error inside a stream.
+        headers: response headers, looked up in lower case.
+        content: response body, `{"error": {...}}` from a server of ours.
+        path: request path; decides which scope a 403 is about.
+    """
+    body = _error_object(content)
+    message = str(body.get("message") or f"HTTP {status} from {path}")
+    return ApiError(message, status=status, body=body, hint=_hint(status, headers, body, path))
+
+
+def _error_object(content: str) -> dict[str, Any]:
+    try:
+        parsed = json.loads(content)
+    except (ValueError, RecursionError):
+        return {}
+    error = parsed.get("error") if isinstance(parsed, dict) else None
+    if isinstance(error, dict):
+        return error
+    return {"message": error} if isinstance(error, str) else {}
+
+
+def _hint(
+    status: int, headers: Mapping[str, str], body: Mapping[str, Any], path: str
+) -> str | None:
+    if status == 401:
+        return "set INFERCTL_API_KEY or pass --api-key"
+    if status == 403:
+        scope = next((s for p, s in _SCOPE_BY_PREFIX.items() if path.startswith(p)), "read")
+        return f"this needs a key with the scope `{scope}` (auth.api_keys[].scopes on the server)"
+    if status in (429, 503):
+        after = headers.get("retry-after")
+        wait = f"{after} s" if after and after.isdigit() else after
+        return f"retry after {wait}" if wait else "retry in a moment"
+    if body.get("code") == "context_length_exceeded":
+        return "shorten the prompt, lower --max-tokens, or use /clear in a chat"
+    return None

@@ -1,0 +1,1 @@
+"""InferFlux core: hooks, plugins, configuration and the engine. Knows no web framework and no device."""

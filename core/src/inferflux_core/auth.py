@@ -1,0 +1,49 @@
+"""Who a caller is and what it may do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+__all__ = ["SCOPES", "AuthProvider", "Principal"]
+
+SCOPES: Final = frozenset({"generate", "read", "admin"})
+"""`generate` runs models, `read` sees models and metrics, `admin` implies both and changes settings."""
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """An authenticated caller.
+
+    Attributes:
+        subject: stable identity for audit and limits; never a secret.
+        scopes: what it may do.
+        tenant: who pays; limits count per tenant.
+        provider: name of the provider that vouched for it.
+    """
+
+    subject: str
+    scopes: frozenset[str]
+    tenant: str = "default"
+    provider: str = ""
+
+    def allows(self, scope: str) -> bool:
+        """Whether the principal holds `scope`; `admin` implies every other."""
+        return scope in self.scopes or "admin" in self.scopes
+
+
+class AuthProvider(Protocol):
+    """Turns a bearer credential into a principal."""
+
+    async def start(self) -> None:
+        """Fetch what is needed. Raises `StartupError` if authentication could never succeed."""
+
+    async def authenticate(self, credential: str) -> Principal | None:
+        """Return the principal, or None if this provider does not know the credential.
+
+        Raises:
+            AuthenticationError: the credential is of this provider's kind and invalid.
+        """
+
+    async def stop(self) -> None:
+        """Release connections and tasks."""

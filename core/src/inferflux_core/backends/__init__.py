@@ -1,0 +1,1 @@
+"""Backends that ship with the core because they need no library and no device."""

@@ -1,0 +1,105 @@
+"""Rules that no type can express. What would be silently ignored is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from inferflux_core.config.derived import (
+    API_KEYS,
+    auth_provider_names,
+    guardrail_names,
+    model_configs,
+)
+from inferflux_core.config.problems import KeyPath, Problem
+from inferflux_core.config.schema import Config
+from inferflux_core.models.reference import default_name
+
+__all__ = ["check"]
+
+
+def check(config: Config) -> None:
+    """Check what spans several keys.
+
+    Raises:
+        Problem: the first rule that is broken.
+    """
+    _check_available(config)
+    _check_api_keys(config)
+    _check_auth(config)
+    _check_guardrails(config)
+    _check_models(config)
+
+
+def _check_available(config: Config) -> None:
+    runtime = config.runtime
+    unavailable: tuple[tuple[KeyPath, bool], ...] = (
+        (("runtime", "speculative_decoding", "enabled"), runtime.speculative_decoding.enabled),
+        (("runtime", "nvme_offload", "path"), runtime.nvme_offload.path is not None),
+        (("guardrails", "opa_endpoint"), config.guardrails.opa_endpoint is not None),
+    )
+    for path, is_set in unavailable:
+        if is_set:
+            raise Problem(path, "not available in this version", hint="remove the key")
+
+
+def _check_api_keys(config: Config) -> None:
+    first: dict[str, int] = {}
+    for index, entry in enumerate(config.auth.api_keys):
+        path: KeyPath = ("auth", "api_keys", index, "key")
+        if not entry.key.strip():
+            raise Problem(path, "the key is empty")
+        if (earlier := first.setdefault(entry.key, index)) != index:
+            raise Problem(path, f"the same key as auth.api_keys[{earlier}].key")
+
+
+def _check_auth(config: Config) -> None:
+    names = auth_provider_names(config)
+    auth = config.auth
+    if "oidc" in auth.options:
+        raise Problem(("auth", "options", "oidc"), "belongs in `auth.oidc`")
+    used: Iterable[tuple[KeyPath, str, bool]] = (
+        (("auth", "api_keys"), API_KEYS, bool(auth.api_keys)),
+        (("auth", "oidc"), "oidc", auth.oidc is not None),
+        *((("auth", "options", name), name, True) for name in auth.options),
+    )
+    _refuse_ignored(used, names, "auth.providers")
+
+
+def _check_guardrails(config: Config) -> None:
+    guardrails = config.guardrails
+    if "blocklist" in guardrails.options:
+        raise Problem(("guardrails", "options", "blocklist"), "belongs in `guardrails.blocklist`")
+    used: Iterable[tuple[KeyPath, str, bool]] = (
+        (("guardrails", "blocklist"), "blocklist", bool(guardrails.blocklist)),
+        *((("guardrails", "options", name), name, True) for name in guardrails.options),
+    )
+    _refuse_ignored(used, guardrail_names(config), "guardrails.enabled")
+
+
+def _refuse_ignored(
+    used: Iterable[tuple[KeyPath, str, bool]], names: tuple[str, ...], list_path: str
+) -> None:
+    for path, name, is_set in used:
+        if is_set and name not in names:
+            raise Problem(
+                path,
+                f"would have no effect: `{list_path}` does not name '{name}'",
+                hint=f"add '{name}' to `{list_path}`, or remove the key",
+            )
+
+
+def _check_models(config: Config) -> None:
+    if config.models and config.model.path is None and config.model != type(config.model)():
+        raise Problem(("model",), "has no path", hint="set `model.path`, or use `models` alone")
+    first: dict[str, int] = {}
+    for index, model in enumerate(config.models):
+        if model.path is None:
+            raise Problem(("models", index), "`path` is required here")
+    for position, model in enumerate(model_configs(config)):
+        name = model.name or default_name(model.path or "")
+        if first.setdefault(name, position) != position:
+            raise Problem(
+                ("models", position - (config.model.path is not None)),
+                f"a second model would be served as '{name}'",
+                hint="give one of them another `name`",
+            )

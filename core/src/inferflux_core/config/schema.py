@@ -1,0 +1,168 @@
+"""The configuration tree. Every key a user can set is a field here; unknown keys are refused."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+__all__ = [
+    "ApiKeyConfig",
+    "AuditConfig",
+    "AuthConfig",
+    "Config",
+    "GuardrailsConfig",
+    "LoggingConfig",
+    "ModelConfig",
+    "NvmeOffloadConfig",
+    "PluginsConfig",
+    "RateLimitConfig",
+    "RuntimeConfig",
+    "ServerConfig",
+    "SpeculativeDecodingConfig",
+    "json_schema",
+]
+
+PositiveInt = Annotated[int, Meta(ge=1)]
+NonNegativeInt = Annotated[int, Meta(ge=0)]
+Seconds = Annotated[float, Meta(ge=0)]
+Port = Annotated[int, Meta(ge=0, le=65535)]
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of every part of the tree."""
+
+
+class ServerConfig(Section, frozen=True):
+    """Where and how the server listens."""
+
+    host: str = "127.0.0.1"
+    port: Port = 8080
+    max_body_bytes: PositiveInt = 8 * 1024 * 1024
+    max_json_depth: PositiveInt = 64
+    receive_timeout: Seconds = 30.0
+    drain_timeout: Seconds = 30.0
+
+
+class ModelConfig(Section, frozen=True):
+    """One model. `path` is a file, `hf://org/repo[/file]` or `pkg://module/file`."""
+
+    path: str | None = None
+    name: str | None = None
+    chat_template: str | None = None
+
+
+class SpeculativeDecodingConfig(Section, frozen=True):
+    """Drafting several tokens ahead."""
+
+    enabled: bool = False
+    draft_model: str | None = None
+    max_prefill_tokens: PositiveInt | None = None
+
+
+class NvmeOffloadConfig(Section, frozen=True):
+    """Keeping KV state on disk."""
+
+    path: str | None = None
+
+
+class RuntimeConfig(Section, frozen=True):
+    """How models are executed."""
+
+    backend: str | None = None
+    scheduler: str = "fcfs"
+    max_num_seqs: PositiveInt | None = None
+    max_model_len: PositiveInt | None = None
+    max_num_batched_tokens: Annotated[int, Meta(ge=64)] = 512
+    max_queue: NonNegativeInt = 256
+    kv_cache_type: Literal["auto", "f16", "bf16", "q8_0"] = "auto"
+    threads: PositiveInt | None = None
+    gpu_layers: NonNegativeInt | None = None
+    mps_layers: NonNegativeInt | None = None
+    load_timeout: Seconds = 600.0
+    hang_timeout: Seconds = 120.0
+    speculative_decoding: SpeculativeDecodingConfig = SpeculativeDecodingConfig()
+    nvme_offload: NvmeOffloadConfig = NvmeOffloadConfig()
+
+
+class ApiKeyConfig(Section, frozen=True):
+    """A static key. `key` may be `${env:NAME}` or `${file:/path}`."""
+
+    key: str
+    scopes: list[Literal["generate", "read", "admin"]]
+    name: str | None = None
+    tenant: str = "default"
+
+    def __repr__(self) -> str:
+        """Leave the key out: a representation ends up in logs."""
+        return f"ApiKeyConfig(name={self.name!r}, tenant={self.tenant!r}, scopes={self.scopes!r})"
+
+
+class AuthConfig(Section, frozen=True):
+    """Providers are tried in order; `api-keys` is built in. Options of a plugin: `options.<name>`."""
+
+    providers: list[str] | None = None
+    api_keys: list[ApiKeyConfig] = []
+    oidc: dict[str, Any] | None = None
+    options: dict[str, dict[str, Any]] = {}
+
+
+class GuardrailsConfig(Section, frozen=True):
+    """Guardrails run in the order of `enabled`; options of a plugin are in `options.<name>`."""
+
+    enabled: list[str] | None = None
+    blocklist: list[str] = []
+    opa_endpoint: str | None = None
+    options: dict[str, dict[str, Any]] = {}
+
+
+class RateLimitConfig(Section, frozen=True):
+    """Requests per minute and tenant; null means unlimited."""
+
+    requests_per_minute: PositiveInt | None = None
+
+
+class AuditConfig(Section, frozen=True):
+    """Where the audit trail goes; null means none is kept."""
+
+    path: str | None = None
+
+
+class PluginsConfig(Section, frozen=True):
+    """How the plugin system behaves."""
+
+    strict: bool = False
+    trace: bool = False
+
+
+class LoggingConfig(Section, frozen=True):
+    """What goes to standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["console", "json"] = "console"
+
+
+class Config(Section, frozen=True):
+    """The whole tree."""
+
+    server: ServerConfig = ServerConfig()
+    model: ModelConfig = ModelConfig()
+    models: list[ModelConfig] = []
+    runtime: RuntimeConfig = RuntimeConfig()
+    auth: AuthConfig = AuthConfig()
+    guardrails: GuardrailsConfig = GuardrailsConfig()
+    rate_limit: RateLimitConfig = RateLimitConfig()
+    audit: AuditConfig = AuditConfig()
+    policy_store: str | None = None
+    plugins: PluginsConfig = PluginsConfig()
+    logging: LoggingConfig = LoggingConfig()
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema (2020-12) of the configuration file, for editors and for validation in CI."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "InferFlux server configuration",
+        **msgspec.json.schema(Config),
+    }

@@ -1,0 +1,221 @@
+"""The engine process: one model, one socket, one loop.
+
+Two threads. The reader takes commands off the socket and turns prompts into requests; the main thread
+owns the runner and never waits for the socket while there is work. (OpenMP keeps one worker pool per
+calling thread, so the model is always executed by the same one.)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections import deque
+
+from inferflux_core.engine.engine import Engine
+from inferflux_core.engine.framing import ConnectionClosedError, read_frame
+from inferflux_core.engine.preparation import RequestFactory
+from inferflux_core.engine.protocol import (
+    Abort,
+    Event,
+    Generate,
+    LoadFailed,
+    LoadModel,
+    ModelInfo,
+    Outputs,
+    Ping,
+    Pong,
+    Ready,
+    RequestOutput,
+    Shutdown,
+    decode_command,
+    encode_frame,
+)
+from inferflux_core.engine.request import Request
+from inferflux_core.engine.runner import ModelRunner, RunnerError
+from inferflux_core.engine.scheduler import SchedulerLimits
+from inferflux_core.errors import InferFluxError, StartupError
+from inferflux_core.plugins import PluginManager
+
+__all__ = ["main"]
+
+_IDLE_GC_AFTER = 64
+
+
+class EngineProcess:
+    """Serves one model over one socket."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._send_lock = threading.Lock()
+        self._inbox: deque[Request | Abort] = deque()
+        self._wake = threading.Event()
+        self._stopping = False
+        self._step_started: float | None = None
+
+    def run(self) -> int:
+        """Load the model and serve until told to stop; returns the exit status."""
+        command = decode_command(read_frame(self._connection))
+        assert isinstance(command, LoadModel)
+        # The reader starts before the model is loaded: threads made after OpenMP has bound the main
+        # thread to a core would share that core.
+        factory_ready = threading.Event()
+        factory: list[RequestFactory] = []
+        threading.Thread(
+            target=self._read, args=(factory_ready, factory), name="reader", daemon=True
+        ).start()
+        try:
+            runner, engine, built, info = self._load(command)
+        except StartupError as error:
+            self._send(LoadFailed(message=error.message, hint=error.hint))
+            return 1
+        factory.append(built)
+        factory_ready.set()
+        self._send(Ready(info=info))
+        try:
+            self._serve(engine)
+        except RunnerError as error:
+            self._send(Outputs(outputs=engine.fail_all(str(error)), stats=engine.stats()))
+            return 1
+        finally:
+            runner.close()
+        return 0
+
+    def _load(self, command: LoadModel) -> tuple[ModelRunner, Engine, RequestFactory, ModelInfo]:
+        plugins = PluginManager(strict=False, trace=command.plugins.trace)
+        backend = plugins.backend(command.backend)
+        scheduler_spec = plugins.scheduler(command.runtime.scheduler)
+        model = command.model
+        try:
+            runner = backend.factory(model, command.runtime)
+            runner.warm_up()
+        except StartupError:
+            raise
+        except Exception as error:
+            raise StartupError(
+                f"backend '{command.backend}' failed to load the model: "
+                f"{type(error).__name__}: {error}"
+            ) from error
+        capabilities = runner.capabilities
+        quantum = capabilities.prefill_quantum
+        limits = SchedulerLimits(
+            max_num_seqs=capabilities.max_num_seqs,
+            max_num_batched_tokens=max(
+                command.runtime.max_num_batched_tokens, capabilities.max_num_seqs + quantum
+            ),
+            prefill_quantum=quantum,
+        )
+        factory = RequestFactory(runner.tokenizer, capabilities, model.chat_template)
+        info = ModelInfo(
+            name=model.name or "",
+            backend=command.backend,
+            device=capabilities.device,
+            vocab_size=capabilities.vocab_size,
+            max_model_len=capabilities.max_model_len,
+            max_num_seqs=capabilities.max_num_seqs,
+            has_chat_template=factory.has_chat_template,
+            details=capabilities.details,
+        )
+        return runner, Engine(runner, scheduler_spec.factory(limits)), factory, info
+
+    def _serve(self, engine: Engine) -> None:
+        # What lives now lives for ever; collections during a step would stall every stream.
+        gc.collect()
+        gc.freeze()
+        gc.disable()
+        steps = 0
+        while not self._stopping:
+            self._drain_inbox(engine)
+            if engine.has_unfinished_requests:
+                self._step_started = time.monotonic()
+                for outputs in engine.step():
+                    if outputs:
+                        self._send(Outputs(outputs=outputs, stats=engine.stats()))
+                self._step_started = None
+                steps += 1
+                continue
+            if steps >= _IDLE_GC_AFTER:
+                gc.collect()
+                steps = 0
+            self._wake.wait()
+            self._wake.clear()
+
+    def _drain_inbox(self, engine: Engine) -> None:
+        while self._inbox:
+            item = self._inbox.popleft()
+            if isinstance(item, Abort):
+                engine.abort_request(item.request_id)
+            else:
+                engine.add_request(item)
+
+    def _read(self, ready: threading.Event, factory: list[RequestFactory]) -> None:
+        try:
+            while True:
+                command = decode_command(read_frame(self._connection))
+                if isinstance(command, Ping):
+                    started = self._step_started
+                    self._send(Pong(busy_seconds=time.monotonic() - started if started else 0.0))
+                elif isinstance(command, Shutdown):
+                    self._stopping = True
+                    self._wake.set()
+                else:
+                    ready.wait()
+                    self._accept(command, factory[0])
+        except (ConnectionClosedError, OSError):
+            # The parent is gone; nobody is left to answer.
+            os._exit(0)
+
+    def _accept(self, command: Generate | Abort | LoadModel, factory: RequestFactory) -> None:
+        if isinstance(command, Generate):
+            try:
+                request = factory.build(command)
+            except InferFluxError as error:
+                self._send(Outputs(outputs=[_refusal(command.request_id, error)]))
+                return
+            first = RequestOutput(
+                request_id=request.request_id, num_prompt_tokens=request.num_prompt_tokens
+            )
+            self._send(Outputs(outputs=[first]))
+            self._inbox.append(request)
+        elif isinstance(command, Abort):
+            self._inbox.append(command)
+        self._wake.set()
+
+    def _send(self, event: Event) -> None:
+        frame = encode_frame(event)
+        with self._send_lock:
+            self._connection.sendall(frame)
+
+
+def _refusal(request_id: int, error: InferFluxError) -> RequestOutput:
+    return RequestOutput(
+        request_id=request_id,
+        finish_reason="error",
+        error=(error.code, error.message),
+        param=error.param,
+    )
+
+
+def main() -> None:
+    """Entry point: `python -m inferflux_core.engine.child FD`."""
+    # The parent decides when to stop; a Ctrl-C in its terminal reaches the whole group.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    # The reader must get the interpreter back quickly while the main thread runs Python code.
+    sys.setswitchinterval(5e-4)
+    with contextlib.closing(socket.socket(fileno=int(sys.argv[1]))) as connection:
+        status = EngineProcess(connection).run()
+        connection.shutdown(socket.SHUT_WR)
+    # Skip interpreter teardown: native libraries have threads that do not survive it.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""From what a client sent to a request that the engine can run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from inferflux_core.engine.chat_template import ChatTemplate
+from inferflux_core.engine.detokenizer import Detokenizer
+from inferflux_core.engine.protocol import ChatPrompt, Generate, Prompt, TextPrompt
+from inferflux_core.engine.request import Request
+from inferflux_core.engine.runner import RunnerCapabilities, Tokenizer
+from inferflux_core.errors import (
+    ContextLengthExceededError,
+    InvalidRequestError,
+    ModelLoadError,
+)
+
+__all__ = ["RequestFactory"]
+
+
+class RequestFactory:
+    """Renders, tokenizes and checks prompts for one model.
+
+    Args:
+        tokenizer: of the model.
+        capabilities: of the runner.
+        chat_template: file that replaces the model's own template.
+
+    Raises:
+        ModelLoadError: the template cannot be read or compiled.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        capabilities: RunnerCapabilities,
+        chat_template: str | None = None,
+    ) -> None:
+        self._tokenizer = tokenizer
+        self._capabilities = capabilities
+        source = tokenizer.chat_template
+        if chat_template is not None:
+            try:
+                source = Path(chat_template).read_text(encoding="utf-8")
+            except (OSError, UnicodeDecodeError) as error:
+                raise ModelLoadError(
+                    f"cannot read chat template {chat_template}: {error}"
+                ) from error
+        self._template = (
+            ChatTemplate(source, bos_text=tokenizer.bos_text, eos_text=tokenizer.eos_text)
+            if source
+            else None
+        )
+
+    @property
+    def has_chat_template(self) -> bool:
+        """Whether conversations can be rendered."""
+        return self._template is not None
+
+    def build(self, command: Generate) -> Request:
+        """Turn a command into a request.
+
+        Raises:
+            InvalidRequestError: prompt or parameters cannot be used with this model.
+            ContextLengthExceededError: the prompt fills the whole context.
+        """
+        command.params.validate(self._capabilities.vocab_size)
+        token_ids = self._token_ids(command.prompt)
+        context = self._capabilities.max_model_len
+        if not token_ids:
+            raise InvalidRequestError("the prompt is empty", param="prompt")
+        if len(token_ids) >= context:
+            raise ContextLengthExceededError(
+                f"the prompt has {len(token_ids)} tokens and the context of this model has {context}; "
+                f"shorten the prompt to at most {context - 1} tokens"
+            )
+        limit = command.params.max_tokens
+        return Request(
+            request_id=command.request_id,
+            token_ids=token_ids,
+            params=command.params,
+            detokenizer=Detokenizer(self._tokenizer.piece, command.params.stop),
+            max_total_tokens=context if limit is None else min(context, len(token_ids) + limit),
+        )
+
+    def _token_ids(self, prompt: Prompt) -> list[int]:
+        if isinstance(prompt, ChatPrompt):
+            return self._chat(prompt)
+        if isinstance(prompt, TextPrompt):
+            return self._tokenizer.encode(prompt.text, add_special=True, parse_special=True)
+        for token_id in prompt.token_ids:
+            if not 0 <= token_id < self._capabilities.vocab_size:
+                raise InvalidRequestError(
+                    f"token id {token_id} is not in the vocabulary of "
+                    f"{self._capabilities.vocab_size}",
+                    param="prompt",
+                )
+        return list(prompt.token_ids)
+
+    def _chat(self, prompt: ChatPrompt) -> list[int]:
+        if self._template is None:
+            raise InvalidRequestError(
+                "this model has no chat template; use /v1/completions, or set `chat_template` "
+                "of the model to a template file",
+                param="messages",
+            )
+        text = self._template.render(prompt.messages, tools=prompt.tools, options=prompt.options)
+        bos = self._tokenizer.bos_text
+        # Most templates spell BOS themselves; twice would be one too many.
+        add_special = not (bos and text.startswith(bos))
+        return self._tokenizer.encode(text, add_special=add_special, parse_special=True)

@@ -1,0 +1,162 @@
+"""The one exception hierarchy of InferFlux.
+
+Every error a caller can see derives from `InferFluxError` and carries what each dialect needs to
+render it: an HTTP status, a machine-readable code and, where it helps, the offending parameter.
+Errors an operator sees at start-up derive from `StartupError` and end the process with its message.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "AuthenticationError",
+    "ConfigError",
+    "ContextLengthExceededError",
+    "EngineError",
+    "EngineUnavailableError",
+    "GuardrailBlockedError",
+    "GuardrailError",
+    "InferFluxError",
+    "InvalidRequestError",
+    "ModelLoadError",
+    "ModelNotFoundError",
+    "NotFoundError",
+    "PayloadTooLargeError",
+    "PermissionDeniedError",
+    "PluginError",
+    "QueueFullError",
+    "RateLimitedError",
+    "StartupError",
+]
+
+
+class InferFluxError(Exception):
+    """Base of every error a client can receive.
+
+    Attributes:
+        status: HTTP status.
+        code: stable machine-readable identifier.
+        param: the request field at fault, if one is.
+        retry_after: seconds after which a retry may succeed, if it may.
+    """
+
+    status = 500
+    code = "internal_error"
+
+    def __init__(
+        self, message: str, *, param: str | None = None, retry_after: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.retry_after = retry_after
+
+
+class InvalidRequestError(InferFluxError):
+    """The request is malformed or a parameter is out of range."""
+
+    status = 400
+    code = "invalid_request"
+
+
+class ContextLengthExceededError(InvalidRequestError):
+    """The prompt leaves no room for an answer in the model's context."""
+
+    code = "context_length_exceeded"
+
+
+class GuardrailBlockedError(InvalidRequestError):
+    """A guardrail refused the prompt. The message never repeats what was matched."""
+
+    code = "content_filter"
+
+
+class AuthenticationError(InferFluxError):
+    """No credential, or one that no provider accepts."""
+
+    status = 401
+    code = "invalid_api_key"
+
+
+class PermissionDeniedError(InferFluxError):
+    """The principal is known and lacks the scope."""
+
+    status = 403
+    code = "insufficient_scope"
+
+
+class NotFoundError(InferFluxError):
+    """No such route or object."""
+
+    status = 404
+    code = "not_found"
+
+
+class ModelNotFoundError(NotFoundError):
+    """No model of that name is served here."""
+
+    code = "model_not_found"
+
+
+class PayloadTooLargeError(InferFluxError):
+    """The request body exceeds `server.max_body_bytes`."""
+
+    status = 413
+    code = "payload_too_large"
+
+
+class RateLimitedError(InferFluxError):
+    """The caller exceeded its own limit."""
+
+    status = 429
+    code = "rate_limit_exceeded"
+
+
+class EngineError(InferFluxError):
+    """The engine failed while it worked on this request."""
+
+    code = "engine_error"
+
+
+class GuardrailError(InferFluxError):
+    """A guardrail failed; the request is refused rather than let through unchecked."""
+
+    status = 503
+    code = "guardrail_error"
+
+
+class QueueFullError(InferFluxError):
+    """The server is at capacity and its queue is full."""
+
+    status = 503
+    code = "overloaded"
+
+
+class EngineUnavailableError(InferFluxError):
+    """The engine is starting, restarting or draining."""
+
+    status = 503
+    code = "engine_unavailable"
+
+
+class StartupError(Exception):
+    """The server cannot start. `hint` says what to do next."""
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\n  hint: {self.hint}" if self.hint else self.message
+
+
+class ConfigError(StartupError):
+    """The configuration is wrong; the message names file, line and path."""
+
+
+class PluginError(StartupError):
+    """A requested plugin is missing, broken or cannot run here."""
+
+
+class ModelLoadError(StartupError):
+    """The model cannot be found, read or fitted into memory."""

@@ -1,0 +1,113 @@
+"""What plugins declare: small frozen records, returned by hooks on the cold path only.
+
+A spec names a factory; nothing heavy is imported until the factory is called, and factories are called
+only for what the configuration selects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+if TYPE_CHECKING:
+    from inferflux_core.auth import AuthProvider
+    from inferflux_core.config.schema import ModelConfig, RuntimeConfig
+    from inferflux_core.engine.runner import ModelRunner
+    from inferflux_core.engine.scheduler import Scheduler, SchedulerLimits
+    from inferflux_core.guardrails import Guardrail
+
+__all__ = [
+    "PLUGIN_API_VERSION",
+    "AuthProviderSpec",
+    "BackendSpec",
+    "EmptyConfig",
+    "GuardrailSpec",
+    "PluginSpec",
+    "Probe",
+    "SchedulerSpec",
+]
+
+PLUGIN_API_VERSION: Final = 1
+"""Bumped when a spec or protocol changes so that older plugins would misbehave."""
+
+
+class EmptyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Options of a plugin that has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """The answer of a backend to "can you run on this machine?".
+
+    Attributes:
+        available: whether a model can be loaded here.
+        reason: one line for the operator, whichever the answer is.
+        devices: human-readable device names, e.g. `("AMD EPYC, 2 cores",)`.
+    """
+
+    available: bool
+    reason: str
+    devices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PluginSpec:
+    """What every kind of plugin declares.
+
+    Attributes:
+        name: the name used in configuration; equals the entry point's name.
+        summary: one line for `inferctl plugins list`.
+        config_type: msgspec Struct that validates this plugin's options.
+        api_version: the plugin API it was written for.
+    """
+
+    name: str
+    summary: str
+    config_type: type[msgspec.Struct] = EmptyConfig
+    api_version: int = PLUGIN_API_VERSION
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackendSpec(PluginSpec):
+    """A way to execute models on one kind of device.
+
+    Attributes:
+        probe: cheap and free of side effects; runs in the API process and may not import torch or
+            open a device for keeps.
+        factory: loads the model and returns its runner; runs in the engine process.
+        capabilities: what the backend can do, e.g. `frozenset({"gguf", "lora"})`.
+        environment: variables to set in the engine process before its libraries load.
+        crash_hint: what an operator should do when the engine dies during its start-up probe.
+        needs_model: whether `model.path` must be set.
+    """
+
+    probe: Callable[[], Probe]
+    factory: Callable[[ModelConfig, RuntimeConfig], ModelRunner]
+    capabilities: frozenset[str] = frozenset()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    crash_hint: str | None = None
+    needs_model: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SchedulerSpec(PluginSpec):
+    """A policy that decides what the engine computes next."""
+
+    factory: Callable[[SchedulerLimits], Scheduler]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuardrailSpec(PluginSpec):
+    """A check on prompts and on generated text. `factory` receives a `config_type` instance."""
+
+    factory: Callable[[Any], Guardrail]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuthProviderSpec(PluginSpec):
+    """A way to turn a bearer credential into a principal. `factory` receives a `config_type` instance."""
+
+    factory: Callable[[Any], AuthProvider]

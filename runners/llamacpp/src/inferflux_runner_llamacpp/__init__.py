@@ -1,0 +1,28 @@
+"""Executes GGUF models with llama.cpp, on whatever device the installed build supports."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from inferflux_core.config.schema import ModelConfig, RuntimeConfig
+    from inferflux_runner_llamacpp.runner import LlamaRunner
+
+__all__ = ["load"]
+
+
+def load(model: ModelConfig, runtime: RuntimeConfig, *, gpu_layers: int = 0) -> LlamaRunner:
+    """Load a GGUF file.
+
+    Args:
+        model: `path` is a file on this machine.
+        runtime: limits and KV cache settings.
+        gpu_layers: layers to put on the device; -1 is all of them.
+
+    Raises:
+        ModelLoadError: the file cannot be read or does not fit into memory.
+    """
+    # The library takes a while to load and may crash on a foreign CPU: only when it is needed.
+    from inferflux_runner_llamacpp.loading import load_runner
+
+    return load_runner(model, runtime, gpu_layers=gpu_layers)

@@ -1,0 +1,216 @@
+"""Is this file a model that llama.cpp can be asked to load, and how much memory will it take?"""
+
+from __future__ import annotations
+
+import mmap
+import re
+import stat
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from gguf.constants import LlamaFileType
+
+from inferflux_core.errors import ModelLoadError
+from inferflux_runner_llamacpp.gguf_layout import Layout, read_layout
+from inferflux_runner_llamacpp.gguf_metadata import MAX_WIDTH, Metadata
+
+__all__ = ["GGUFSummary", "check_gguf"]
+
+_CONVERT: Final = "convert it with llama.cpp's `convert_hf_to_gguf.py`, or download a .gguf file"
+_FOREIGN: Final = (
+    (rb"PK\x03\x04", "a zip archive, probably a PyTorch checkpoint", _CONVERT),
+    (rb"\x80[\x02-\x05]", "a Python pickle, which could run code when opened", _CONVERT),
+    (rb".{7}\x00\{", "a safetensors file", _CONVERT),
+    (rb"(lmgg|fmgg|tjgg)", "a GGML file from before GGUF", _CONVERT),
+    (
+        rb"version https://git-lfs",
+        "a Git LFS pointer, not the model itself",
+        "run `git lfs pull` in the repository it came from",
+    ),
+    (
+        rb"\s*<(!doctype|html|\?xml)",
+        "a web page, probably an error that was saved as the model",
+        "open the address in a browser: it may need a login or an accepted licence",
+    ),
+)
+_MAX_LAYERS: Final = 512  # llama.cpp asserts it
+_MAX_CONTEXT: Final = 2**30
+_MAX_PARTS: Final = 9_999
+_FILE_TYPES: Final = {
+    int(item): item.name.removeprefix("MOSTLY_").removeprefix("ALL_")
+    for item in LlamaFileType
+    if item is not LlamaFileType.GUESSED
+}
+_UNREADABLE: Final = "check `model.path`"
+
+
+@dataclass(frozen=True, slots=True)
+class GGUFSummary:
+    """What a GGUF file says about its model.
+
+    Attributes:
+        version: of the file format.
+        architecture: llama.cpp's name of the model family.
+        name: of the model, "" if the file gives none.
+        context_length: tokens the model was trained for.
+        block_count: layers.
+        head_counts_kv: key-value heads of each layer; 0 where a layer keeps no such cache.
+        key_length: elements of one head's key.
+        value_length: elements of one head's value.
+        file_size: bytes, of all parts.
+        tensor_bytes: bytes of the weights themselves.
+        tensor_count: tensors in all parts.
+        quantization: as `general.file_type` has it, else the type of most of the weights.
+        has_chat_template: whether prompts can be rendered as the model's authors meant.
+        split_count: files the model is split into; 1 for a whole model.
+    """
+
+    version: int
+    architecture: str
+    name: str
+    context_length: int
+    block_count: int
+    head_counts_kv: tuple[int, ...]
+    key_length: int
+    value_length: int
+    file_size: int
+    tensor_bytes: int
+    tensor_count: int
+    quantization: str
+    has_chat_template: bool
+    split_count: int
+
+    @property
+    def kv_elements_per_token(self) -> int:
+        """Elements all layers keep for one token; an upper bound for sliding-window models."""
+        return sum(self.head_counts_kv) * (self.key_length + self.value_length)
+
+
+def check_gguf(path: Path) -> GGUFSummary:
+    """Walk a GGUF file, and the other parts of a split model, before llama.cpp sees it.
+
+    Args:
+        path: a whole model, or the first part of a split one.
+
+    Raises:
+        ModelLoadError: the file is missing, no GGUF file, damaged, or no language model.
+    """
+    layout, size = _read(path)
+    summary = _summarize(Metadata(path, layout), layout, size)
+    for number in range(1, summary.split_count):
+        part, part_size = _read(_part_path(path, number, summary.split_count))
+        summary = replace(
+            summary,
+            file_size=summary.file_size + part_size,
+            tensor_bytes=summary.tensor_bytes + sum(tensor.size for tensor in part.tensors),
+            tensor_count=summary.tensor_count + len(part.tensors),
+        )
+    return summary
+
+
+def _read(path: Path) -> tuple[Layout, int]:
+    try:
+        # Opening a pipe would wait for a writer, so look first.
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise ModelLoadError(
+                f"{path} is a directory", hint="name the .gguf file inside it in `model.path`"
+            )
+        if not stat.S_ISREG(mode):
+            raise ModelLoadError(f"{path} is not a regular file", hint=_UNREADABLE)
+        with path.open("rb") as file:
+            if not file.read(1):
+                raise ModelLoadError(f"{path.name} is empty", hint="download the file again")
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                _check_magic(data, path)
+                return read_layout(data, path.name), len(data)
+    except FileNotFoundError:
+        raise ModelLoadError(f"there is no model file {path}", hint=_UNREADABLE) from None
+    except (OSError, ValueError) as error:
+        # ValueError: a path with a NUL, or a file that was emptied after it was opened.
+        raise ModelLoadError(f"cannot read {path}: {error}", hint=_UNREADABLE) from error
+
+
+def _check_magic(data: mmap.mmap, path: Path) -> None:
+    start = data[:64]
+    if start[:4] == b"GGUF":
+        return
+    for pattern, what, hint in _FOREIGN:
+        if re.match(pattern, start, re.DOTALL | re.IGNORECASE):
+            raise ModelLoadError(f"{path.name} is {what}", hint=hint)
+    raise ModelLoadError(
+        f"{path.name} is not a GGUF file: it starts with {start[:4]!r}",
+        hint="the llama.cpp runner executes .gguf files only",
+    )
+
+
+def _summarize(metadata: Metadata, layout: Layout, size: int) -> GGUFSummary:
+    split_count = _split_count(metadata)
+    _check_purpose(metadata, layout)
+    family = metadata.architecture
+    layers = metadata.integer(f"{family}.block_count", None, 1, _MAX_LAYERS)
+    width = metadata.integer(f"{family}.embedding_length", None, 1, MAX_WIDTH)
+    heads = metadata.per_layer(f"{family}.attention.head_count", layers, (0,) * layers)
+    head_width = width // heads[0] if heads[0] else 0
+    return GGUFSummary(
+        version=layout.version,
+        architecture=family,
+        name=metadata.text("general.name"),
+        context_length=metadata.integer(f"{family}.context_length", None, 1, _MAX_CONTEXT),
+        block_count=layers,
+        head_counts_kv=metadata.per_layer(f"{family}.attention.head_count_kv", layers, heads),
+        key_length=metadata.integer(f"{family}.attention.key_length", head_width, 0, MAX_WIDTH),
+        value_length=metadata.integer(f"{family}.attention.value_length", head_width, 0, MAX_WIDTH),
+        file_size=size,
+        tensor_bytes=sum(tensor.size for tensor in layout.tensors),
+        tensor_count=len(layout.tensors),
+        quantization=_quantization(metadata, layout),
+        has_chat_template=metadata.has_text("tokenizer.chat_template"),
+        split_count=split_count,
+    )
+
+
+def _check_purpose(metadata: Metadata, layout: Layout) -> None:
+    purpose = metadata.text("general.type") or "model"
+    if purpose != "model":
+        raise metadata.error(
+            f"it holds the {purpose!r} part of a model, not a model",
+            hint="name the file with the language model in `model.path`",
+        )
+    if not layout.tensors:
+        raise metadata.error("it holds no weights", hint="download the complete model")
+
+
+def _split_count(metadata: Metadata) -> int:
+    count = metadata.integer("split.count", 1, 0, _MAX_PARTS) or 1
+    number = metadata.integer("split.no", 0, 0, _MAX_PARTS)
+    if number > 0:
+        raise metadata.error(
+            f"it is part {number + 1} of {count} of a split model",
+            hint=f"name the part that ends in -00001-of-{count:05d}.gguf in `model.path`",
+        )
+    return count
+
+
+def _part_path(path: Path, number: int, count: int) -> Path:
+    ending = f"-00001-of-{count:05d}.gguf"
+    if not path.name.endswith(ending):
+        raise ModelLoadError(
+            f"{path.name} is the first of {count} parts and llama.cpp cannot find the others",
+            hint=f"give the files their original names; this one must end in {ending}",
+        )
+    return path.with_name(path.name.removesuffix(ending) + f"-{number + 1:05d}-of-{count:05d}.gguf")
+
+
+def _quantization(metadata: Metadata, layout: Layout) -> str:
+    declared = metadata.integer(
+        "general.file_type", LlamaFileType.GUESSED, 0, LlamaFileType.GUESSED
+    )
+    if declared in _FILE_TYPES:
+        return _FILE_TYPES[declared]
+    weights: Counter[str] = Counter()
+    for tensor in layout.tensors:
+        weights[tensor.type.name] += tensor.elements
+    return weights.most_common(1)[0][0]

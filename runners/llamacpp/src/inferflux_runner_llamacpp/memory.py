@@ -1,0 +1,121 @@
+"""How large a context may be, and giving back memory that holds nothing."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from inferflux_core.config.schema import RuntimeConfig
+from inferflux_core.errors import ModelLoadError
+
+__all__ = ["ContextSize", "available_bytes", "drop_zero_pages", "fit"]
+
+_DEFAULT_SEQS: Final = 32
+_DEFAULT_LEN: Final = 2048
+_DEFAULT_BUDGET: Final = 3 * 2**29
+_PAD: Final = 256
+_CHUNK: Final = 2 * 2**20
+_SMALLEST_MAPPING: Final = 64 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class ContextSize:
+    """Sequences, and the tokens each can hold."""
+
+    max_num_seqs: int
+    max_model_len: int
+
+
+def fit(
+    kv_bytes_per_token: int, trained_len: int, runtime: RuntimeConfig, *, check_memory: bool
+) -> ContextSize:
+    """Choose what the configuration leaves open.
+
+    Unset, the KV cache may take 1.5 GiB, and at most 40 % of free memory; sequences are given up before
+    their length falls below 2,048 tokens (or what the model was trained for).
+
+    Args:
+        kv_bytes_per_token: of all layers.
+        trained_len: context length of the model.
+        runtime: limits from the configuration.
+        check_memory: whether the cache lives in this machine's main memory.
+
+    Raises:
+        ModelLoadError: what is asked for does not fit, or exceeds the model's context.
+    """
+    free = available_bytes() if check_memory else 2**62
+    tokens = int(min(_DEFAULT_BUDGET, 0.4 * free)) // max(kv_bytes_per_token, 1)
+    length, seqs = runtime.max_model_len, runtime.max_num_seqs
+    if length is not None and length > trained_len:
+        raise ModelLoadError(
+            f"runtime.max_model_len is {length} and the model was trained for {trained_len} tokens",
+            hint=f"set `runtime.max_model_len` to at most {trained_len}",
+        )
+    if seqs is None:
+        floor = length or min(trained_len, _DEFAULT_LEN)
+        seqs = max(1, min(_DEFAULT_SEQS, tokens // _padded(floor)))
+    if length is None:
+        length = min(trained_len, max(_PAD, tokens // seqs // _PAD * _PAD))
+    needed = _padded(length) * seqs * kv_bytes_per_token
+    if needed > free:
+        raise ModelLoadError(
+            f"a KV cache of {seqs} sequences of {length} tokens needs {needed / 2**20:,.0f} MiB and "
+            f"only {free / 2**20:,.0f} MiB of memory are free",
+            hint="lower `runtime.max_model_len` or `runtime.max_num_seqs`",
+        )
+    return ContextSize(seqs, length)
+
+
+def available_bytes() -> int:
+    """Memory that can be had without swapping."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    entry = next(line for line in lines if line.startswith("MemAvailable"))
+    return int(entry.split()[1]) * 1024
+
+
+def drop_zero_pages() -> int:
+    """Return pages of large private mappings that hold only zeros; they read as zeros again.
+
+    llama.cpp clears its KV cache, and thereby makes every page of it resident, long before a token needs
+    it. Call only while no other thread writes to such memory. Returns the number of bytes returned.
+    """
+    if not hasattr(mmap, "MADV_DONTNEED"):
+        return 0
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    dropped = 0
+    for start, end in _large_anonymous_mappings():
+        for address in range(start, end - _CHUNK + 1, _CHUNK):
+            chunk = np.frombuffer((ctypes.c_char * _CHUNK).from_address(address), np.uint64)
+            if not chunk.any() and libc.madvise(address, _CHUNK, mmap.MADV_DONTNEED) == 0:
+                dropped += _CHUNK
+    return dropped
+
+
+def _large_anonymous_mappings() -> list[tuple[int, int]]:
+    try:
+        lines = Path("/proc/self/maps").read_text().splitlines()
+    except OSError:
+        return []
+    found = []
+    for line in lines:
+        fields = line.split()
+        # Private, writable and without a file or name behind it: nobody else sees the change.
+        if fields[1] == "rw-p" and len(fields) == 5:
+            start, end = (int(part, 16) for part in fields[0].split("-"))
+            if end - start >= _SMALLEST_MAPPING:
+                found.append((start, end))
+    return found
+
+
+def _padded(length: int) -> int:
+    return -(-length // _PAD) * _PAD
