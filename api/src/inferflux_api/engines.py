@@ -50,7 +50,7 @@ class EnginePool:
     ) -> None:
         backend = plugins.backend(backend_name(config))
         plugins.scheduler(config.runtime.scheduler)
-        probe = backend.probe()
+        probe = plugins.probe(backend)
         if not probe.available:
             raise PluginError(
                 f"backend '{backend.name}' cannot run on this machine: {probe.reason}",
@@ -120,15 +120,7 @@ class EnginePool:
 
 
 def _with_names(config: Config, backend: BackendSpec) -> list[ModelConfig]:
-    models = model_configs(config)
-    if not models and not backend.needs_model:
-        return [ModelConfig(name=backend.name)]
-    if not models:
-        raise ConfigError(
-            f"backend '{backend.name}' needs a model and none is configured",
-            hint="set `model.path`, or INFERFLUX_MODEL_PATH",
-        )
     return [
         msgspec.structs.replace(m, name=m.name or default_name(m.path or backend.name))
-        for m in models
+        for m in model_configs(config)
     ]

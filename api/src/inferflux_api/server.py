@@ -15,7 +15,14 @@ from inferflux_api.governance.rate_limit import RateLimiter
 from inferflux_api.observability.metrics import Metrics
 from inferflux_api.pipeline import Pipeline
 from inferflux_core.auth import AuthProvider
-from inferflux_core.config import Config, auth_provider_names, guardrail_names
+from inferflux_core.config import (
+    API_KEYS,
+    Config,
+    auth_options,
+    auth_provider_names,
+    guardrail_names,
+    guardrail_options,
+)
 from inferflux_core.engine.async_engine import EngineState
 from inferflux_core.engine.protocol import EngineStats
 from inferflux_core.errors import InferFluxError
@@ -99,12 +106,11 @@ class Server:
 def _providers(config: Config, plugins: PluginManager) -> list[AuthProvider]:
     providers: list[AuthProvider] = []
     for name in auth_provider_names(config):
-        if name == "api-keys":
+        if name == API_KEYS:
             providers.append(ApiKeys(config.auth.api_keys))
             continue
         spec = plugins.auth_provider(name)
-        raw = (config.auth.oidc if name == "oidc" else None) or config.auth.options.get(name, {})
-        providers.append(spec.factory(plugins.options(spec, raw)))
+        providers.append(spec.factory(plugins.options(spec, auth_options(config, name))))
     return providers
 
 
@@ -112,8 +118,5 @@ def _guardrails(config: Config, plugins: PluginManager) -> dict[str, Guardrail]:
     guardrails: dict[str, Guardrail] = {}
     for name in guardrail_names(config):
         spec = plugins.guardrail(name)
-        raw = dict(config.guardrails.options.get(name, {}))
-        if name == "blocklist":
-            raw["words"] = [*raw.get("words", []), *config.guardrails.blocklist]
-        guardrails[name] = spec.factory(plugins.options(spec, raw))
+        guardrails[name] = spec.factory(plugins.options(spec, guardrail_options(config, name)))
     return guardrails

@@ -69,8 +69,7 @@ def discover() -> Discovery:
                 if entry_point.group in kinds
             ]
         except Exception as error:
-            name = distribution.metadata["Name"]
-            unreadable.append(UnreadableDistribution(name or "unknown", repr(error)))
+            unreadable.append(UnreadableDistribution(_name_of(distribution), repr(error)))
     return Discovery(_by_name(found), tuple(unreadable))
 
 
@@ -83,10 +82,17 @@ def _provider(kind: str, entry_point: EntryPoint, distribution: Distribution) ->
     return Provider(
         kind=kind,
         name=entry_point.name,
-        distribution=distribution.metadata["Name"],
+        distribution=_name_of(distribution),
         version=distribution.version,
         entry_point=entry_point,
     )
+
+
+def _name_of(distribution: Distribution) -> str:
+    try:
+        return distribution.metadata["Name"] or "unknown"
+    except Exception:  # METADATA may be missing or unreadable too
+        return "unknown"
 
 
 def _by_name(found: list[Provider]) -> dict[tuple[str, str], tuple[Provider, ...]]:

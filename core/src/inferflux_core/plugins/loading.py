@@ -15,7 +15,7 @@ from inferflux_core.plugins.discovery import Provider
 from inferflux_core.plugins.kinds import KNOWN_PLUGINS, Kind, SpecT
 from inferflux_core.plugins.validation import SpecDefect, check_spec
 
-__all__ = ["cause_of", "load_spec", "repair_hint"]
+__all__ = ["cause_of", "install_hint", "load_spec", "repair_hint"]
 
 logger: Final = logging.getLogger("inferflux.plugins")
 
@@ -53,6 +53,13 @@ def load_spec(
     except BaseException as error:  # SystemExit at import must not end the server unexplained
         raise _error(kind, provider, cause_of(error), None) from error
     return chosen[0]
+
+
+def install_hint(kind: str, name: str) -> str:
+    """The pip command for a plugin of this project, or how to see what there is."""
+    if target := KNOWN_PLUGINS.get((kind, name)):
+        return f'pip install "{target}"'
+    return "python -m inferflux_core.plugins list"
 
 
 def repair_hint(kind: str, name: str, distribution: str) -> str:

@@ -16,12 +16,11 @@ from inferflux_core.plugins.kinds import (
     BACKEND,
     GUARDRAIL,
     KINDS,
-    KNOWN_PLUGINS,
     SCHEDULER,
     Kind,
     SpecT,
 )
-from inferflux_core.plugins.loading import cause_of, load_spec, repair_hint
+from inferflux_core.plugins.loading import cause_of, install_hint, load_spec, repair_hint
 from inferflux_core.specs import (
     AuthProviderSpec,
     BackendSpec,
@@ -163,7 +162,8 @@ class PluginManager:
         return tuple(rows)
 
     def _load_all(self) -> None:
-        for broken in self._discovery.unreadable:
+        if self._discovery.unreadable:
+            broken = self._discovery.unreadable[0]
             raise PluginError(
                 f"the metadata of {broken.distribution} cannot be read: {broken.reason}",
                 hint=f"pip install --force-reinstall {broken.distribution}",
@@ -176,10 +176,9 @@ class PluginManager:
         providers = self._discovery.providers.get((kind.name, name), ())
         if not providers:
             available = ", ".join(self.names(kind)) or "none"
-            target = KNOWN_PLUGINS.get((kind.name, name))
             raise PluginError(
                 f"{kind.name} plugin '{name}' is not installed; installed: {available}",
-                hint=f'pip install "{target}"' if target else "python -m inferflux_core.plugins list",
+                hint=install_hint(kind.name, name),
             )
         if len(providers) > 1:
             raise PluginError(

@@ -76,8 +76,8 @@ def _fields(spec: Any) -> list[tuple[str, bool]]:
     return fields
 
 
-def _all_text(value: object, container: type) -> bool:
+def _all_text(value: object, container: type[Collection[Any]]) -> bool:
     if not isinstance(value, container):
         return False
-    values = (*value.keys(), *value.values()) if isinstance(value, Mapping) else tuple(value)
-    return all(isinstance(item, str) for item in values)
+    values = value.values() if isinstance(value, Mapping) else ()
+    return all(isinstance(item, str) for item in (*value, *values))

@@ -1,0 +1,1 @@
+"""Backend `cpu`: runs GGUF models on the processor."""

@@ -1,0 +1,1 @@
+"""Backend `cuda`: runs GGUF models on NVIDIA GPUs."""

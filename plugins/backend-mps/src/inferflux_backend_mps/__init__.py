@@ -1,0 +1,1 @@
+"""Backend `mps`: runs GGUF models on Apple silicon GPUs."""

@@ -1,0 +1,1 @@
+"""Backend `rocm`: runs GGUF models on AMD GPUs."""

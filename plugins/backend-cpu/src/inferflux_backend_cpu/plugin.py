@@ -1,0 +1,49 @@
+"""Declares the `cpu` backend."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from inferflux_backend_cpu.probing import core_count, probe_cpu
+from inferflux_core.hookspecs import hookimpl
+from inferflux_core.specs import BackendSpec, Probe
+from inferflux_runner_llamacpp.library import build_command, ggml_libraries
+
+if TYPE_CHECKING:
+    from inferflux_core.config.schema import ModelConfig, RuntimeConfig
+    from inferflux_core.engine.runner import ModelRunner
+
+__all__ = ["inferflux_backends"]
+
+_CRASH_HINT = (
+    "the installed llama.cpp was built for another CPU, or by GCC 12, which miscompiles its AMX "
+    "set-up; build it again for this machine: "
+    + build_command('-DCMAKE_CXX_FLAGS="-fno-tree-dse -fno-dse"')
+)
+
+
+def _probe() -> Probe:
+    return probe_cpu(libraries=ggml_libraries(), cores=core_count(), cpuinfo=Path("/proc/cpuinfo"))
+
+
+def _load(model: ModelConfig, runtime: RuntimeConfig) -> ModelRunner:
+    import inferflux_runner_llamacpp
+
+    return inferflux_runner_llamacpp.load(model, runtime, gpu_layers=0)
+
+
+@hookimpl
+def inferflux_backends() -> Iterable[BackendSpec]:
+    """Declare `cpu`."""
+    yield BackendSpec(
+        name="cpu",
+        summary="GGUF models on the processor, with llama.cpp",
+        probe=_probe,
+        factory=_load,
+        capabilities=frozenset({"gguf"}),
+        # Threads that wander between cores make the others spin at every barrier.
+        environment={"OMP_PROC_BIND": "true", "OMP_PLACES": "cores"},
+        crash_hint=_CRASH_HINT,
+    )

@@ -1,0 +1,51 @@
+"""Declares the `mps` backend."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from inferflux_backend_mps.probing import BUILD_COMMAND, probe_mps
+from inferflux_core.hookspecs import hookimpl
+from inferflux_core.specs import BackendSpec, Probe
+from inferflux_runner_llamacpp.library import ggml_libraries
+
+if TYPE_CHECKING:
+    from inferflux_core.config.schema import ModelConfig, RuntimeConfig
+    from inferflux_core.engine.runner import ModelRunner
+
+__all__ = ["gpu_layers", "inferflux_backends"]
+
+_ALL_LAYERS = -1
+_CRASH_HINT = (
+    "llama.cpp may have been built for another macOS version, or memory is too small (then lower "
+    "runtime.mps_layers); to build for this machine: " + BUILD_COMMAND
+)
+
+
+def gpu_layers(runtime: RuntimeConfig) -> int:
+    """Layers to put on the GPU: `runtime.mps_layers`, or all of them (-1) if it is not set."""
+    return _ALL_LAYERS if runtime.mps_layers is None else runtime.mps_layers
+
+
+def _probe() -> Probe:
+    return probe_mps(libraries=ggml_libraries())
+
+
+def _load(model: ModelConfig, runtime: RuntimeConfig) -> ModelRunner:
+    import inferflux_runner_llamacpp
+
+    return inferflux_runner_llamacpp.load(model, runtime, gpu_layers=gpu_layers(runtime))
+
+
+@hookimpl
+def inferflux_backends() -> Iterable[BackendSpec]:
+    """Declare `mps`."""
+    yield BackendSpec(
+        name="mps",
+        summary="GGUF models on Apple silicon, with llama.cpp",
+        probe=_probe,
+        factory=_load,
+        capabilities=frozenset({"gguf"}),
+        crash_hint=_CRASH_HINT,
+    )
