@@ -77,6 +77,7 @@ class RuntimeConfig(Section, frozen=True):
     max_num_batched_tokens: Annotated[int, Meta(ge=64)] = 512
     max_queue: NonNegativeInt = 256
     kv_cache_type: Literal["auto", "f16", "bf16", "q8_0"] = "auto"
+    weights: Literal["auto", "original", "f16"] = "auto"
     threads: PositiveInt | None = None
     gpu_layers: NonNegativeInt | None = None
     mps_layers: NonNegativeInt | None = None

@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from inferflux_core.errors import PluginError
-from inferflux_core.plugins.kinds import KINDS, Kind
+from inferflux_core.plugins.kinds import KINDS, KNOWN_PLUGINS, Kind
 from inferflux_core.plugins.loading import install_hint
 from inferflux_core.plugins.manager import PluginManager
 from inferflux_core.specs import BackendSpec
@@ -92,11 +92,9 @@ def _kind_of(manager: PluginManager, name: str, given: str | None) -> Kind[Any]:
     if found:
         kinds = ", ".join(kind.name for kind in found)
         raise PluginError(f"'{name}' is the name of several plugins: {kinds}", hint="add --kind")
-    known = [kind for kind in KINDS if not install_hint(kind, name).startswith("python")]
-    raise PluginError(
-        f"no plugin '{name}' is installed",
-        hint=install_hint(known[0] if known else "", name),
-    )
+    # A name of this project's own plugins belongs to one kind.
+    kind = next((kind for kind in KINDS if (kind, name) in KNOWN_PLUGINS), "")
+    raise PluginError(f"no plugin '{name}' is installed", hint=install_hint(kind, name))
 
 
 def _write(result: Any, *, as_json: bool) -> None:

@@ -97,10 +97,8 @@ def _declared(kind: Kind[SpecT], plugin: object, *, trace: bool) -> Sequence[Spe
 
 
 def _refuse_unknown_hooks(registry: pluggy.PluginManager, plugin: object) -> None:
-    callers = registry.get_hookcallers(plugin) or []
-    known = [caller.name for caller in callers if caller.has_spec()]
-    for caller in callers:
-        if caller.name in known or all(impl.optionalhook for impl in caller.get_hookimpls()):
+    for caller in registry.get_hookcallers(plugin) or ():
+        if caller.has_spec() or all(impl.optionalhook for impl in caller.get_hookimpls()):
             continue
         hooks = [name for name in hookspecs.__dict__ if name.startswith("inferflux_")]
         near = get_close_matches(caller.name, hooks, n=1)

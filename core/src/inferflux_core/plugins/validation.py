@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -68,16 +68,20 @@ def _fields(spec: Any) -> list[tuple[str, bool]]:
     if isinstance(spec, BackendSpec):
         fields += [
             ("probe", callable(spec.probe)),
-            ("capabilities", _all_text(spec.capabilities, frozenset)),
-            ("environment", _all_text(spec.environment, Mapping)),
+            (
+                "capabilities",
+                isinstance(spec.capabilities, frozenset) and _all_text(spec.capabilities),
+            ),
+            (
+                "environment",
+                isinstance(spec.environment, Mapping)
+                and _all_text((*spec.environment, *spec.environment.values())),
+            ),
             ("crash_hint", isinstance(spec.crash_hint, str | None)),
             ("needs_model", isinstance(spec.needs_model, bool)),
         ]
     return fields
 
 
-def _all_text(value: object, container: type[Collection[Any]]) -> bool:
-    if not isinstance(value, container):
-        return False
-    values = value.values() if isinstance(value, Mapping) else ()
-    return all(isinstance(item, str) for item in (*value, *values))
+def _all_text(values: Iterable[object]) -> bool:
+    return all(isinstance(value, str) for value in values)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from inferflux_runner_llamacpp.host import core_count
+
 if TYPE_CHECKING:
     from inferflux_core.config.schema import ModelConfig, RuntimeConfig
     from inferflux_runner_llamacpp.runner import LlamaRunner
@@ -22,7 +24,9 @@ def load(model: ModelConfig, runtime: RuntimeConfig, *, gpu_layers: int = 0) -> 
     Raises:
         ModelLoadError: the file cannot be read or does not fit into memory.
     """
-    # The library takes a while to load and may crash on a foreign CPU: only when it is needed.
+    # OpenMP binds the thread that loads it to one core, so the cores are counted before. And the
+    # library may crash on a foreign CPU: it is loaded only where it is needed.
+    threads = runtime.threads or core_count()
     from inferflux_runner_llamacpp.loading import load_runner
 
-    return load_runner(model, runtime, gpu_layers=gpu_layers)
+    return load_runner(model, runtime, threads=threads, gpu_layers=gpu_layers)

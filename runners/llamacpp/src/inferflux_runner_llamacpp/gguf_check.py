@@ -107,6 +107,8 @@ def check_gguf(path: Path) -> GGUFSummary:
             tensor_bytes=summary.tensor_bytes + sum(tensor.size for tensor in part.tensors),
             tensor_count=summary.tensor_count + len(part.tensors),
         )
+    if not summary.tensor_count:
+        raise ModelLoadError(f"{path.name}: it holds no weights", hint="download the whole model")
     return summary
 
 
@@ -148,7 +150,7 @@ def _check_magic(data: mmap.mmap, path: Path) -> None:
 
 def _summarize(metadata: Metadata, layout: Layout, size: int) -> GGUFSummary:
     split_count = _split_count(metadata)
-    _check_purpose(metadata, layout)
+    _check_purpose(metadata)
     family = metadata.architecture
     layers = metadata.integer(f"{family}.block_count", None, 1, _MAX_LAYERS)
     width = metadata.integer(f"{family}.embedding_length", None, 1, MAX_WIDTH)
@@ -172,15 +174,13 @@ def _summarize(metadata: Metadata, layout: Layout, size: int) -> GGUFSummary:
     )
 
 
-def _check_purpose(metadata: Metadata, layout: Layout) -> None:
+def _check_purpose(metadata: Metadata) -> None:
     purpose = metadata.text("general.type") or "model"
     if purpose != "model":
         raise metadata.error(
             f"it holds the {purpose!r} part of a model, not a model",
             hint="name the file with the language model in `model.path`",
         )
-    if not layout.tensors:
-        raise metadata.error("it holds no weights", hint="download the complete model")
 
 
 def _split_count(metadata: Metadata) -> int:
@@ -205,12 +205,10 @@ def _part_path(path: Path, number: int, count: int) -> Path:
 
 
 def _quantization(metadata: Metadata, layout: Layout) -> str:
-    declared = metadata.integer(
-        "general.file_type", LlamaFileType.GUESSED, 0, LlamaFileType.GUESSED
-    )
+    declared = metadata.integer("general.file_type", LlamaFileType.GUESSED, 0, 2**32)
     if declared in _FILE_TYPES:
         return _FILE_TYPES[declared]
     weights: Counter[str] = Counter()
     for tensor in layout.tensors:
         weights[tensor.type.name] += tensor.elements
-    return weights.most_common(1)[0][0]
+    return max(weights, key=weights.__getitem__, default="unknown")

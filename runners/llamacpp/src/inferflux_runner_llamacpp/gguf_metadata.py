@@ -29,6 +29,7 @@ class Metadata:
     def error(
         self, problem: str, hint: str = "use another conversion of the model"
     ) -> ModelLoadError:
+        """An error about this file, to raise."""
         return ModelLoadError(f"{self._file}: {problem}", hint=hint)
 
     def text(self, key: str) -> str:
@@ -44,6 +45,7 @@ class Metadata:
             raise self.error(f"{key!r} is not valid UTF-8") from None
 
     def has_text(self, key: str) -> bool:
+        """Whether there is a string, of any length, that is not empty."""
         entry = self._entries.get(key)
         if entry is None:
             return False

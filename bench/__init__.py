@@ -1,0 +1,1 @@
+"""Benchmarks: a light load generator and side-by-side comparison of servers."""

@@ -1,0 +1,48 @@
+"""The `cpu` plugin as the server meets it: through its entry point."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+
+from inferflux_core.config.schema import ModelConfig, RuntimeConfig
+from inferflux_core.errors import ModelLoadError
+from inferflux_core.specs import BackendSpec
+
+
+@pytest.fixture
+def spec() -> BackendSpec:
+    (entry,) = entry_points(group="inferflux.backends", name="cpu")
+    (declared,) = entry.load().inferflux_backends()
+    return declared
+
+
+def test_it_can_run_here(spec: BackendSpec) -> None:
+    probe = spec.probe()
+    assert probe.available, probe.reason
+
+
+def test_declaring_and_probing_load_no_model_library() -> None:
+    code = (
+        "import sys, inferflux_backend_cpu.plugin as plugin;"
+        "[spec.probe() for spec in plugin.inferflux_backends()];"
+        "sys.exit('llama_cpp' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_factory_reaches_the_runner(spec: BackendSpec, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.gguf"
+    broken.write_bytes(b"not a model")
+    with pytest.raises(ModelLoadError, match=r"broken\.gguf"):
+        spec.factory(ModelConfig(path=str(broken)), RuntimeConfig())
+
+
+def test_the_crash_hint_rebuilds_with_the_flags_gcc_needs(spec: BackendSpec) -> None:
+    assert spec.crash_hint is not None
+    assert "-fno-tree-dse -fno-dse" in spec.crash_hint
+    assert "--no-binary llama-cpp-python" in spec.crash_hint

@@ -1,0 +1,1 @@
+"""The `pii` guardrail: masks or blocks personal data, exactly, also in streams."""

@@ -1,0 +1,96 @@
+"""Expanding quantized weights to half precision, once, into a cache.
+
+llama.cpp has fast batched kernels for some quantized types on some processors. Where it has none, every
+row of a batch costs as much as the first, while half precision runs through blocked matrix products.
+Expansion loses nothing that quantization had kept (11 bits of mantissa for values made of at most 8 bits
+and a scale), and it spares the activations the rounding to 8 bits that quantized kernels impose.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+from typing import Final
+
+import llama_cpp
+
+from inferflux_core.errors import ModelLoadError
+from inferflux_runner_llamacpp.gguf_check import GGUFSummary, check_gguf
+from inferflux_runner_llamacpp.host import cache_folder
+from inferflux_runner_llamacpp.memory import available_bytes
+from inferflux_runner_llamacpp.native_log import captured_log, cause
+
+__all__ = ["can_expand", "expand", "file_identity"]
+
+_LARGEST_EXPANDED: Final = 2 * 2**30
+_BYTES_GUESS: Final = 4
+"""Half precision takes at most four times the bytes of what gains by it."""
+_MOSTLY_F16: Final = 1  # LLAMA_FTYPE_MOSTLY_F16
+_UNQUANTIZED: Final = frozenset({"F32", "F16", "BF16"})
+
+
+def can_expand(summary: GGUFSummary) -> bool:
+    """Whether expansion is possible at a price worth thinking about."""
+    size = summary.tensor_bytes * _BYTES_GUESS
+    return (
+        summary.quantization not in _UNQUANTIZED
+        and summary.split_count == 1
+        and size <= _LARGEST_EXPANDED
+        and size <= available_bytes() // 4
+    )
+
+
+def file_identity(path: Path) -> str:
+    """A string that changes when the file does."""
+    status = path.stat()
+    return f"{path.resolve()}|{status.st_size}|{status.st_mtime_ns}"
+
+
+def expand(path: Path, threads: int) -> Path:
+    """The half-precision copy of a model, made if it is not in the cache yet.
+
+    Raises:
+        ModelLoadError: it cannot be made, e.g. because the disk is full.
+    """
+    key = hashlib.sha256(f"f16|{file_identity(path)}".encode()).hexdigest()[:32]
+    target = cache_folder() / "weights" / f"{key}.gguf"
+    if target.exists():
+        check_gguf(target)
+        return target
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        handle, name = tempfile.mkstemp(dir=target.parent, suffix=".part")
+        os.close(handle)
+    except OSError as error:
+        raise ModelLoadError(
+            f"cannot write expanded weights to {target.parent}: {error.strerror}",
+            hint="set `runtime.weights: original`, or XDG_CACHE_HOME to a writable folder",
+        ) from error
+    part = Path(name)
+    try:
+        _convert(path, part, threads)
+        check_gguf(part)
+        # Only a complete file gets the name that others look for.
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
+    return target
+
+
+def _convert(source: Path, target: Path, threads: int) -> None:
+    params = llama_cpp.llama_model_quantize_default_params()
+    params.ftype = _MOSTLY_F16
+    params.allow_requantize = True
+    params.nthread = threads
+    with captured_log() as log:
+        status = llama_cpp.llama_model_quantize(
+            os.fsencode(source), os.fsencode(target), ctypes.byref(params)
+        )
+    if status:
+        raise ModelLoadError(
+            f"llama.cpp cannot expand the weights of {source.name}: {cause(log)}",
+            hint="set `runtime.weights: original`",
+        )
