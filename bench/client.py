@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Self, cast
 from urllib.parse import urlsplit
 
 import httptools
 import msgspec
+
+from bench import BenchError
 
 __all__ = ["Answer", "Connection", "Target"]
 
@@ -32,7 +34,7 @@ class Target:
     def __post_init__(self) -> None:
         parts = urlsplit(self.url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise ValueError(f"{self.url!r} is not a http:// or https:// address")
+            raise BenchError(f"{self.url!r} is not a http:// or https:// address")
 
     @property
     def address(self) -> tuple[str, int]:
@@ -104,8 +106,8 @@ class _Choice(msgspec.Struct):
 
 
 class _Usage(msgspec.Struct):
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
+    prompt_tokens: int
+    completion_tokens: int
 
 
 class _Chunk(msgspec.Struct):
@@ -114,72 +116,87 @@ class _Chunk(msgspec.Struct):
     error: msgspec.Raw | None = None
 
 
-class Connection(asyncio.Protocol):
-    """One keep-alive connection, used by one simulated user. Reconnects when the server closes it."""
+class Connection:
+    """One simulated user's keep-alive connection; opened again when the server closes it."""
 
     def __init__(self, target: Target, *, keep_text: bool = False) -> None:
         self._target = target
         self._keep_text = keep_text
-        self._decoder = msgspec.json.Decoder(_Chunk)
-        self._transport: asyncio.Transport | None = None
-        self._parser = httptools.HttpResponseParser(self)
-        self._done: asyncio.Future[None] | None = None
-        self._answer = Answer(0.0)
-        self._usage: int | None = None
-        self._tail = b""
-        self._ended = False
+        self._wire: _Wire | None = None
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._close()
+        if self._wire is not None:
+            self._wire.close()
 
     async def send(self, request: bytes, timeout: float) -> Answer:  # noqa: ASYNC109
         """Send a request and wait for the end of its answer. Failures are in `Answer.error`."""
-        self._answer, self._usage, self._tail, self._ended = Answer(0.0), None, b"", False
+        answer = Answer(time.perf_counter())
         try:
             async with asyncio.timeout(timeout):
-                transport = self._transport or await self._connect()
-                self._done = asyncio.get_running_loop().create_future()
-                self._answer.started = time.perf_counter()
-                transport.write(request)
-                await self._done
+                if self._wire is None or not self._wire.is_open:
+                    self._wire = await self._connect()
+                await self._wire.exchange(request, answer)
         except TimeoutError:
-            self._fail(f"no complete answer in {timeout:g} s")
+            answer.error = f"no complete answer in {timeout:g} s"
         except OSError as error:
-            self._fail(f"{type(error).__name__}: {error}")
-        finally:
-            self._done = None
-        return self._finish()
+            answer.error = f"{type(error).__name__}: {error}"
+        if answer.error and self._wire is not None:
+            self._wire.close()
+        answer.finished = answer.finished or time.perf_counter()
+        return answer
 
-    async def _connect(self) -> asyncio.Transport:
+    async def _connect(self) -> _Wire:
         host, port = self._target.address
         ssl = True if self._target.secure else None
         loop = asyncio.get_running_loop()
-        self._parser = httptools.HttpResponseParser(self)
-        transport, _ = await loop.create_connection(lambda: self, host, port, ssl=ssl)
-        self._transport = transport
-        return transport
+        _, wire = await loop.create_connection(
+            lambda: _Wire(keep_text=self._keep_text), host, port, ssl=ssl
+        )
+        return wire
 
-    def _close(self) -> None:
+
+class _Wire(asyncio.Protocol):
+    """One TCP connection, and the parser of what it brings."""
+
+    def __init__(self, *, keep_text: bool) -> None:
+        self.is_open = False
+        self._keep_text = keep_text
+        self._decoder = msgspec.json.Decoder(_Chunk)
+        self._parser = httptools.HttpResponseParser(self)
+        self._transport: asyncio.Transport | None = None
+        self._done: asyncio.Future[None] | None = None
+        self._answer = Answer(0.0)
+        self._now = 0.0
+        self._tail = b""
+        self._ended = False
+        self._counted = False
+
+    async def exchange(self, request: bytes, answer: Answer) -> None:
+        """Send a request and fill in its answer."""
+        assert self._transport is not None
+        self._answer, self._tail = answer, b""
+        self._ended = self._counted = False
+        self._done = asyncio.get_running_loop().create_future()
+        answer.started = time.perf_counter()
+        self._transport.write(request)
+        await self._done
+
+    def close(self) -> None:
+        """Drop the connection."""
+        self.is_open = False
         if self._transport is not None:
             self._transport.abort()
-            self._transport = None
-
-    def _fail(self, error: str) -> None:
-        self._answer.error = self._answer.error or error
-        self._close()
-
-    def _finish(self) -> Answer:
-        answer = self._answer
-        answer.finished = answer.finished or time.perf_counter()
-        answer.completion_tokens = answer.events if self._usage is None else self._usage
-        if not answer.error and not self._ended:
-            answer.error = "the stream ended without [DONE]"
-        return answer
 
     # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Ready to send."""
+        # uvloop's transports do not derive from asyncio's.
+        self._transport = cast(asyncio.Transport, transport)
+        self.is_open = True
 
     def data_received(self, data: bytes) -> None:
         """Parse what arrived; all of it counts as received now."""
@@ -191,15 +208,14 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The server closed the connection, which is an error only inside an answer."""
-        self._transport = None
+        self.is_open = False
         self._resolve(f"connection lost: {exc or 'closed by the server'}")
 
     # httptools
 
     def on_body(self, body: bytes) -> None:
         """A piece of the answer, cut anywhere."""
-        status = self._parser.get_status_code()
-        if status != 200:
+        if self._parser.get_status_code() != 200:
             self._tail = (self._tail + body)[:_ERROR_BYTES]
             return
         *lines, self._tail = (self._tail + body).split(b"\n")
@@ -211,17 +227,21 @@ class Connection(asyncio.Protocol):
         """The end of the answer."""
         self._answer.finished = self._now
         self._answer.status = status = self._parser.get_status_code()
-        error = "" if status == 200 else f"HTTP {status}: {self._tail.decode(errors='replace')}"
         if not self._parser.should_keep_alive():
-            self._close()
-        self._resolve(error)
+            self.close()
+        if status != 200:
+            self._resolve(f"HTTP {status}: {self._tail.decode(errors='replace')}")
+        else:
+            self._resolve("" if self._ended else "the stream ended without [DONE]")
 
     def _resolve(self, error: str) -> None:
-        if self._done is not None and not self._done.done():
-            self._answer.error = self._answer.error or error
-            self._done.set_result(None)
-            if error:
-                self._close()
+        if self._done is None or self._done.done():
+            return
+        answer = self._answer
+        answer.error = error
+        if not self._counted:
+            answer.completion_tokens = answer.events
+        self._done.set_result(None)
 
     def _on_event(self, payload: bytes) -> None:
         if payload == b"[DONE]":
@@ -236,17 +256,16 @@ class Connection(asyncio.Protocol):
             self._resolve(f"error event: {bytes(chunk.error).decode(errors='replace')}")
             return
         if chunk.usage is not None:
-            self._usage = chunk.usage.completion_tokens
+            self._answer.completion_tokens = chunk.usage.completion_tokens
             self._answer.prompt_tokens = chunk.usage.prompt_tokens
+            self._counted = True
         for choice in chunk.choices:
             self._on_choice(choice)
 
     def _on_choice(self, choice: _Choice) -> None:
         answer = self._answer
         answer.finish_reason = choice.finish_reason or answer.finish_reason
-        if choice.delta is None:
-            return
-        text = choice.delta.content or choice.delta.reasoning_content
+        text = choice.delta and (choice.delta.content or choice.delta.reasoning_content)
         if text:
             answer.stamps.append(self._now)
             if self._keep_text:

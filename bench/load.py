@@ -8,17 +8,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from bench import BenchError
 from bench.client import Answer, Connection, Target
 from bench.prompts import Calibration, Prompts, text
 from bench.report import Level, summarize
 
-__all__ = ["BenchError", "Workload", "ask", "calibrate", "run_level", "warm_up"]
+__all__ = ["Workload", "ask", "calibrate", "run_level", "warm_up"]
 
 _PROBE_WORDS = 40
-
-
-class BenchError(Exception):
-    """The measurement cannot go on."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,19 +7,22 @@ import random
 from dataclasses import dataclass
 from typing import Final
 
+from bench import BenchError
+
 __all__ = ["Calibration", "Prompts"]
 
-_WORDS: Final = (
-    "the of and to in is that for it as was with be by on not he his but at are this have from or "
-    "had an they which one you were all her she there would their we him been has when who will no "
-    "more if out so up said what its about than into them can only other time new some could these "
-    "two may first then do any like my now over such our man me even most made after also well did "
-    "many must before back see through way where get much go good your know should down work year "
-    "because come people just say each those take day here long both between own under last never "
-    "same another while house might school still world great during against water home small place "
-    "around found right high think every part once left number course until always away something "
-    "fact though less public put head far hand set kind end does night early book order light city"
-).split()
+_TEXT: Final = """
+the of and to in is that for it as was with be by on not he his but at are this have from or had an
+they which one you were all her she there would their we him been has when who will no more if out
+so up said what its about than into them can only other time new some could these two may first then
+do any like my now over such our man me even most made after also well did many must before back see
+through way where get much go good your know should down work year because come people just say each
+those take day here long both between own under last never same another while house might school
+still world great during against water home small place around found right high think every part
+once left number course until always away something fact though less public put head far hand set
+kind end does night early book order light city
+"""
+_WORDS: Final = _TEXT.split()
 _SENTENCE: Final = 12
 _LEAST_WORDS: Final = 4
 
@@ -36,7 +39,7 @@ class Calibration:
         """Fit a line through two (words, prompt tokens) measurements."""
         per_word = (long[1] - short[1]) / (long[0] - short[0])
         if per_word <= 0:
-            raise ValueError(f"a longer prompt did not count more tokens: {short}, {long}")
+            raise BenchError(f"a longer prompt did not count more tokens: {short}, {long}")
         return cls(fixed=short[1] - per_word * short[0], per_word=per_word)
 
     def words(self, tokens: int) -> int:

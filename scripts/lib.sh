@@ -107,7 +107,7 @@ show_build_progress() {
          }'
 }
 
-# Compiles once per version, flags and CPU; interrupted builds leave nothing behind in the cache.
+# Compiles once per version, flags and CPU. Only a complete wheel enters the cache.
 build_llama_wheel() {
     local folder="$1" work log
     check_compiler

@@ -8,6 +8,7 @@ from litestar import Request, Response, get
 
 from inferflux_api.governance.authentication import PUBLIC
 from inferflux_api.observability.metrics import CONTENT_TYPE
+from inferflux_api.openapi import describe
 from inferflux_api.server import Server
 
 __all__ = ["ROUTES"]
@@ -41,8 +42,7 @@ async def metrics(request: Request[Any, Any, Any]) -> Response[bytes]:
 @get("/openapi.json", opt={"scope": "read"}, include_in_schema=False)
 async def openapi(request: Request[Any, Any, Any]) -> Response[dict[str, Any]]:
     """The description of this API."""
-    server: Server = request.app.state.server
-    return Response(server.openapi(request.app), media_type="application/json")
+    return Response(describe(request.app), media_type="application/json")
 
 
 ROUTES = [live, ready, metrics, openapi]

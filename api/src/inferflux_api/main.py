@@ -144,3 +144,7 @@ def _loop_factory() -> type[asyncio.AbstractEventLoop] | None:
     except ImportError:
         return None
     return uvloop.new_event_loop  # type: ignore[return-value]
+
+
+if __name__ == "__main__":
+    main()

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, TypedDict
-
-from litestar import Litestar
+from typing import TypedDict
 
 from inferflux_api.engines import EnginePool
 from inferflux_api.governance.audit import AuditLog
@@ -92,10 +90,6 @@ class Server:
     def count_error(self, error: InferFluxError) -> None:
         """Note an error that a client was told of."""
         self.metrics.errors.labels(error.code).inc()
-
-    def openapi(self, app: Litestar) -> dict[str, Any]:
-        """The OpenAPI document."""
-        return app.openapi_schema.to_schema()
 
     def _loads(self) -> Iterator[tuple[str, str, bool, EngineStats]]:
         for model in self.engines:

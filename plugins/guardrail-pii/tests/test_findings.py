@@ -1,4 +1,3 @@
-# ruff: noqa: RUF001 - models write typographic hyphens and spaces
 from __future__ import annotations
 
 import pytest
@@ -88,7 +87,11 @@ def test_social_security_numbers(number: str) -> None:
 )
 def test_ip_addresses(address: str) -> None:
     assert mask(f"at {address}, or http://[{address}]/") == "at [IP], or http://[[IP]]/"
-    assert mask(f"{address}/16 and {address}: up.") == "[IP]/16 and [IP]: up."
+    assert mask(f"{address}/16 and {address}. {address}") == "[IP]/16 and [IP]. [IP]"
+
+
+def test_a_colon_after_an_address_is_punctuation() -> None:
+    assert mask("2001:db8::1: unreachable") == "[IP]: unreachable"
 
 
 @pytest.mark.parametrize(

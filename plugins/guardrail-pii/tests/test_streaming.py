@@ -1,4 +1,3 @@
-# ruff: noqa: RUF001 - models write typographic hyphens and spaces
 from __future__ import annotations
 
 from itertools import pairwise
@@ -78,6 +77,15 @@ def test_no_further_text_changes_what_is_decided(text: str, more: str) -> None:
         assert rule.find(text, 0, decided) == rule.find(text + more, 0, decided)
 
 
+@pytest.mark.parametrize("secret", SECRETS)
+def test_at_every_cut_of_a_secret_every_rule_waits(secret: str) -> None:
+    for text in (f"x {secret}", f"x {secret}.5", f"x {secret}, and"):
+        for place in range(len(text)):
+            for rule in RULES:
+                decided = rule.first_undecided(text[:place], 0)
+                assert rule.find(text[:place], 0, decided) == rule.find(text, 0, decided)
+
+
 @given(
     before=st.text(alphabet="abc ,\n", max_size=8),
     secret=st.sampled_from(SECRETS),
@@ -98,7 +106,7 @@ def test_nothing_of_a_secret_leaves(
 
 
 @pytest.mark.parametrize(
-    "text", ["aaaa" * 500, "1 " * 500, "a.b@" * 500, "DE89 " * 500, "1:" * 900]
+    "text", ["aaaa" * 500, "1 " * 500, "a.b@" * 500, "DE89 " * 500, "f:" * 900]
 )
 def test_what_is_held_back_is_bounded(text: str) -> None:
     text_filter = EVERYTHING.open(CONTEXT)
@@ -112,7 +120,7 @@ def test_prose_flows() -> None:
     text_filter = EVERYTHING.open(CONTEXT)
     assert text_filter.feed("The quick brown fox, ") == "The quick brown fox, "
     assert text_filter.feed("it jump") == "it "
-    assert text_filter.feed("s.") == "jumps."[:0]
+    assert text_filter.feed("s.") == ""
     assert text_filter.finish() == "jumps."
 
 
@@ -125,15 +133,14 @@ def test_streams_do_not_disturb_each_other() -> None:
 
 @pytest.mark.parametrize("size", [1, 5, 100])
 def test_blocking_stops_the_stream_for_good(size: int) -> None:
-    guardrail = PIIGuardrail(PIIConfig(actions={"card": "block"}))
-    text_filter = guardrail.open(CONTEXT)
+    text_filter = PIIGuardrail(PIIConfig(actions={"card": "block"})).open(CONTEXT)
     text = "Ask a@x.com: 4111 1111 1111 1111, bye"
-    released = ""
+    released: list[str] = []
+    pieces = (text[start : start + size] for start in range(0, len(text), size))
     with pytest.raises(Blocked) as verdict:
-        for start in range(0, len(text), size):
-            released += text_filter.feed(text[start : start + size])
+        released.extend(map(text_filter.feed, pieces))
     assert verdict.value.rule == "pii.card"
-    assert "Ask [EMAIL]: ".startswith(released)
+    assert "Ask [EMAIL]: ".startswith("".join(released))
     with pytest.raises(Blocked):
         text_filter.feed("more")
     with pytest.raises(Blocked):

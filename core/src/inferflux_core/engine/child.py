@@ -139,6 +139,8 @@ class EngineProcess:
                 self._step_started = None
                 steps += 1
                 continue
+            # Aborted requests have no last output; say that nothing runs any more.
+            self._send(Outputs(outputs=[], stats=engine.stats()))
             if steps >= _IDLE_GC_AFTER:
                 gc.collect()
                 steps = 0

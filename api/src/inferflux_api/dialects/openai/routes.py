@@ -31,7 +31,12 @@ _completion_decoder = msgspec.json.Decoder(CompletionRequest)
 Renderer = ChatRenderer | CompletionRenderer
 
 
-@post("/v1/chat/completions", status_code=200, opt={"scope": "generate"}, tags=["OpenAI"])
+@post(
+    "/v1/chat/completions",
+    status_code=200,
+    opt={"scope": "generate", "body": ChatRequest},
+    tags=["OpenAI"],
+)
 async def chat_completions(request: Request[Any, Any, Any]) -> Response[Any]:
     """Answer a conversation."""
     server: Server = request.app.state.server
@@ -39,7 +44,12 @@ async def chat_completions(request: Request[Any, Any, Any]) -> Response[Any]:
     return await _respond(request, body, chat_request(body), ChatRenderer)
 
 
-@post("/v1/completions", status_code=200, opt={"scope": "generate"}, tags=["OpenAI"])
+@post(
+    "/v1/completions",
+    status_code=200,
+    opt={"scope": "generate", "body": CompletionRequest},
+    tags=["OpenAI"],
+)
 async def completions(request: Request[Any, Any, Any]) -> Response[Any]:
     """Continue a text."""
     server: Server = request.app.state.server

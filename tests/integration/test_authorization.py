@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import pytest
+from support.servers import RunningServer
+
+CHAT = {"messages": [{"role": "user", "content": "hello"}], "max_tokens": 2}
+PUBLIC = {"/livez", "/healthz", "/readyz"}
+
+
+@pytest.mark.parametrize(
+    ("key", "generate", "read"),
+    [(None, 401, 401), ("wrong", 401, 401), ("all-key", 200, 200), ("generate-key", 200, 403), ("read-key", 403, 200)],
+)
+def test_scopes(server: RunningServer, key: str | None, generate: int, read: int) -> None:
+    with server.client(key) as client:
+        assert client.post("/v1/chat/completions", json=CHAT).status_code == generate
+        assert client.get("/v1/models").status_code == read
+        assert client.get("/metrics").status_code == read
+
+
+def test_every_route_is_closed_without_a_key(server: RunningServer) -> None:
+    with server.client("read-key") as client:
+        paths = client.get("/openapi.json").json()["paths"]
+    with server.client(None) as client:
+        for path, operations in paths.items():
+            for method in operations:
+                status = client.request(method.upper(), path.replace("{model_id}", "m")).status_code
+                assert status == (200 if path in PUBLIC else 401), (method, path)
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["", "Bearer", "Basic YWxsLWtleQ==", "all-key", "Bearer wrong key", "Bearer " + "x" * 5000],
+)
+def test_malformed_credentials(server: RunningServer, header: str) -> None:
+    with server.client(None) as client:
+        response = client.get("/v1/models", headers={"authorization": header})
+    assert response.status_code == 401
+    assert response.headers["www-authenticate"] == "Bearer"
+    assert response.json()["error"]["code"] == "invalid_api_key"
+
+
+def test_two_credentials_are_one_too_many(server: RunningServer) -> None:
+    with server.client(None) as client:
+        headers = [("authorization", "Bearer all-key"), ("authorization", "Bearer read-key")]
+        assert client.get("/v1/models", headers=headers).status_code == 401
+
+
+def test_the_other_header_works_too(server: RunningServer) -> None:
+    with server.client(None) as client:
+        assert client.get("/v1/models", headers={"x-api-key": "read-key"}).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["//v1/models", "/v1/models/../models", "/V1/MODELS", "/v1/%6dodels"])
+def test_no_spelling_of_a_path_opens_it(server: RunningServer, path: str) -> None:
+    with server.client(None) as client:
+        assert client.get(path).status_code in {401, 404}

@@ -1,0 +1,78 @@
+"""A backend for tests: prompts tell it what to do wrong.
+
+`[slow]` makes every step of the batch take 20 ms, `[crash]` kills the process as a failed assert would,
+`[fail]` reports a failed pass, `[lost]` reports a lost runner, `[nan]` computes logits that are not
+numbers. Anything else is answered as the deterministic runner does, in lower-case letters.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inferflux_core.config.schema import ModelConfig, RuntimeConfig
+from inferflux_core.engine.runner import ModelOutput, RunnerError, Work
+from inferflux_core.hookspecs import hookimpl
+from inferflux_core.specs import BackendSpec, Probe
+from inferflux_core.testing import DeterministicRunner
+
+
+class ScriptedRunner(DeterministicRunner):
+    """Obeys the prompts."""
+
+    def __init__(self, max_num_seqs: int, max_model_len: int) -> None:
+        super().__init__(max_num_seqs, max_model_len, prefill_quantum=16, rows_per_pass=8)
+        self._scripts: dict[int, bytes] = {}
+
+    def execute(self, batch: Sequence[Work]) -> Iterator[ModelOutput]:
+        """Do as the prompts of the batch say, then compute it."""
+        for work in batch:
+            if work.position == 0:
+                self._scripts[work.slot] = bytes(t for t in work.token_ids if t < 256)
+        scripts = [self._scripts[work.slot] for work in batch]
+        if any(b"[crash]" in script for script in scripts):
+            os.kill(os.getpid(), signal.SIGABRT)
+        if any(b"[lost]" in script for script in scripts):
+            raise RunnerError("the device is lost")
+        if any(b"[slow]" in script for script in scripts):
+            time.sleep(0.02)
+        failed = [i for i, script in enumerate(scripts) if b"[fail]" in script]
+        if failed:
+            nothing = np.empty((0, self.capabilities.vocab_size), np.float32)
+            yield ModelOutput((), nothing, failed=failed, error="out of memory")
+        for output in super().execute([w for i, w in enumerate(batch) if i not in failed]):
+            kept = [i for i in range(len(batch)) if i not in failed]
+            indices = [kept[i] for i in output.indices]
+            for row, index in enumerate(indices):
+                if b"[nan]" in scripts[index]:
+                    output.logits[row, 0] = np.nan
+            yield ModelOutput(indices, output.logits)
+
+    def logits(self, state: int) -> NDArray[np.float32]:
+        """Favour letters, so that answers are text."""
+        values = super().logits(state)
+        values[: ord("a")] -= 100
+        values[ord("z") + 1 :] -= 100
+        return values
+
+
+def _load(model: ModelConfig, runtime: RuntimeConfig) -> ScriptedRunner:
+    return ScriptedRunner(runtime.max_num_seqs or 4, runtime.max_model_len or 512)
+
+
+@hookimpl
+def inferflux_backends() -> Iterable[BackendSpec]:
+    """Declare `scripted`."""
+    yield BackendSpec(
+        name="scripted",
+        summary="Misbehaves on request",
+        probe=lambda: Probe(available=True, reason="for tests"),
+        factory=_load,
+        crash_hint="do not load a [crash]",
+        needs_model=False,
+    )
