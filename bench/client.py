@@ -113,7 +113,7 @@ class _Usage(msgspec.Struct):
 class _Chunk(msgspec.Struct):
     choices: list[_Choice] = msgspec.field(default_factory=list)
     usage: _Usage | None = None
-    error: msgspec.Raw | None = None
+    error: object = None
 
 
 class Connection:
@@ -253,7 +253,7 @@ class _Wire(asyncio.Protocol):
             self._resolve(f"bad event: {error}")
             return
         if chunk.error is not None:
-            self._resolve(f"error event: {bytes(chunk.error).decode(errors='replace')}")
+            self._resolve(f"error event: {msgspec.json.encode(chunk.error).decode()}")
             return
         if chunk.usage is not None:
             self._answer.completion_tokens = chunk.usage.completion_tokens

@@ -69,8 +69,8 @@ class FakeServer:
                 self.busy -= 1
                 if self.close or self.mode == "hang-up":
                     break
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
+        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+            pass  # the client left, or the test is over
         finally:
             writer.close()
 

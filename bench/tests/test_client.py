@@ -61,7 +61,7 @@ def test_the_request_is_what_was_asked_for() -> None:
     ("mode", "error"),
     [
         ("status", 'HTTP 503: {"error":{"message":"overloaded"}}'),
-        ("error", 'error event: {"message": "engine died"}'),
+        ("error", 'error event: {"message":"engine died"}'),
         ("hang-up", "connection lost: closed by the server"),
         ("no-done", "the stream ended without [DONE]"),
         ("garbage", "bad event: "),

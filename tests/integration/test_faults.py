@@ -129,7 +129,8 @@ def test_a_client_that_leaves_mid_stream_frees_its_slot(server: RunningServer) -
     with server.client() as client, client.stream(
         "POST", "/v1/chat/completions", json=body
     ) as response:
-        next(response.iter_lines())
+        lines = response.iter_lines()  # dropping it would close the connection
+        next(lines)
         assert metric(server, "inferflux_requests_running") == 1
     wait_until(lambda: metric(server, "inferflux_requests_running") == 0, seconds=2)
 
@@ -144,7 +145,8 @@ def test_a_client_that_leaves_before_the_first_token_frees_its_place(
         with server.client() as client, client.stream(
             "POST", "/v1/chat/completions", json=long
         ) as response:
-            next(response.iter_lines())
+            lines = response.iter_lines()  # dropping it would close the connection
+            next(lines)
             leave.wait(20)
 
     with ThreadPoolExecutor(4) as pool:

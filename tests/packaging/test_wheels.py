@@ -63,11 +63,9 @@ def chosen(wheels: Path, others: Path) -> Callable[[str], set[str]]:
     """Returns a function: the distributions that pip would install for a requirement."""
 
     def choose(requirement: str) -> set[str]:
-        links = ["--no-index", "--find-links", wheels, "--find-links", others]
         report = pip(
             *("install", "--dry-run", "--ignore-installed", "--quiet", "--report", "-"),
-            *links,
-            requirement,
+            *("--no-index", "--find-links", wheels, "--find-links", others, requirement),
         )
         return {item["metadata"]["name"].lower() for item in json.loads(report)["install"]}
 
@@ -96,8 +94,7 @@ def test_without_extras_no_plugin_and_no_model_library_is_installed(
 ) -> None:
     names = chosen("inferflux")
     assert ours(names) == SERVER
-    assert "llama-cpp-python" not in names
-    assert "llama_cpp_python" not in names
+    assert not {name for name in names if name.startswith("llama")}
 
 
 def test_governance_plugins_come_without_any_backend(chosen: Callable[[str], set[str]]) -> None:

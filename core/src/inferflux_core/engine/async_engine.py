@@ -273,11 +273,13 @@ class AsyncEngine:
             self._kill_hung(f"has been busy with one step for {event.busy_seconds:.0f} s")
 
     async def _watch(self, process: EngineProcess) -> None:
+        # At least two pings must have gone unanswered.
+        limit = max(3 * _HEARTBEAT_SECONDS, min(_SILENCE_SECONDS, self._runtime.hang_timeout))
         while True:
             process.send(Ping())
             await asyncio.sleep(_HEARTBEAT_SECONDS)
             silence = time.monotonic() - self._last_heard
-            if silence > _SILENCE_SECONDS:
+            if silence > limit:
                 self._kill_hung(f"has not answered for {silence:.0f} s")
                 return
 

@@ -1,0 +1,1 @@
+"""The `oidc` auth provider: accepts access tokens of an OpenID Connect issuer."""
