@@ -136,9 +136,14 @@ class Connection:
         answer = Answer(time.perf_counter())
         try:
             async with asyncio.timeout(timeout):
-                if self._wire is None or not self._wire.is_open:
-                    self._wire = await self._connect()
-                await self._wire.exchange(request, answer)
+                reused = self._wire is not None and self._wire.is_open
+                wire = await self._open()
+                await wire.exchange(request, answer)
+                # Some servers announce keep-alive and close after a stream all the same. What they
+                # never began to answer may be sent again, as browsers do.
+                if reused and wire.was_dropped:
+                    wire = await self._open()
+                    await wire.exchange(request, answer)
         except TimeoutError:
             answer.error = f"no complete answer in {timeout:g} s"
         except OSError as error:
@@ -148,14 +153,16 @@ class Connection:
         answer.finished = answer.finished or time.perf_counter()
         return answer
 
-    async def _connect(self) -> _Wire:
+    async def _open(self) -> _Wire:
+        if self._wire is not None and self._wire.is_open:
+            return self._wire
         host, port = self._target.address
         ssl = True if self._target.secure else None
         loop = asyncio.get_running_loop()
-        _, wire = await loop.create_connection(
+        _, self._wire = await loop.create_connection(
             lambda: _Wire(keep_text=self._keep_text), host, port, ssl=ssl
         )
-        return wire
+        return self._wire
 
 
 class _Wire(asyncio.Protocol):
@@ -163,6 +170,7 @@ class _Wire(asyncio.Protocol):
 
     def __init__(self, *, keep_text: bool) -> None:
         self.is_open = False
+        self._heard = False
         self._keep_text = keep_text
         self._decoder = msgspec.json.Decoder(_Chunk)
         self._parser = httptools.HttpResponseParser(self)
@@ -178,11 +186,16 @@ class _Wire(asyncio.Protocol):
         """Send a request and fill in its answer."""
         assert self._transport is not None
         self._answer, self._tail = answer, b""
-        self._ended = self._counted = False
+        self._ended = self._counted = self._heard = False
         self._done = asyncio.get_running_loop().create_future()
         answer.started = time.perf_counter()
         self._transport.write(request)
         await self._done
+
+    @property
+    def was_dropped(self) -> bool:
+        """Whether the server closed the connection instead of beginning an answer."""
+        return not (self.is_open or self._heard)
 
     def close(self) -> None:
         """Drop the connection."""
@@ -201,6 +214,7 @@ class _Wire(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Parse what arrived; all of it counts as received now."""
         self._now = time.perf_counter()
+        self._heard = True
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:

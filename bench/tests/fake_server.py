@@ -30,7 +30,7 @@ class FakeServer:
         missing: tokens it sends too few.
         usage: whether it reports usage.
         merge: tokens in one event.
-        close: whether it closes the connection after an answer.
+        close: whether it closes the connection after an answer: "", "announced" or "silently".
     """
 
     cut: int = 0
@@ -39,7 +39,7 @@ class FakeServer:
     missing: int = 0
     usage: bool = True
     merge: int = 1
-    close: bool = False
+    close: str = ""
     bodies: list[dict[str, Any]] = field(default_factory=list)
     heads: list[str] = field(default_factory=list)
     connections: int = 0
@@ -81,7 +81,7 @@ class FakeServer:
             reply = b'{"error":{"message":"overloaded"}}'
             writer.write(b"HTTP/1.1 503 Busy\r\nContent-Length: %d\r\n\r\n" % len(reply) + reply)
             return
-        closing = b"Connection: close\r\n" if self.close else b""
+        closing = b"Connection: close\r\n" if self.close == "announced" else b""
         writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n" + closing + b"\r\n")
         for piece in self._pieces(body):
             for at in range(0, len(piece), self.cut or len(piece)):

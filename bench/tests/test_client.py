@@ -98,8 +98,8 @@ def test_something_else_than_http_listens() -> None:
     assert asyncio.run(main()).error.startswith("not HTTP")
 
 
-@pytest.mark.parametrize(("close", "connections"), [(False, 1), (True, 3)])
-def test_a_connection_is_kept_as_long_as_the_server_keeps_it(close: bool, connections: int) -> None:
+@pytest.mark.parametrize(("close", "connections"), [("", 1), ("announced", 3), ("silently", 3)])
+def test_a_connection_is_kept_as_long_as_the_server_keeps_it(close: str, connections: int) -> None:
     server = FakeServer(close=close)
 
     async def main() -> list[str]:
@@ -123,6 +123,25 @@ def test_a_user_goes_on_after_a_failure() -> None:
             return [bool(first.error), bool(second.error)]
 
     assert asyncio.run(main()) == [True, False]
+
+
+def test_a_request_is_not_sent_for_ever() -> None:
+    """A server that closes every connection unanswered gets one request on each, and no more."""
+    requests = 0
+
+    async def slam(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal requests
+        await reader.readuntil(b"\r\n\r\n")
+        requests += 1
+        writer.close()
+
+    async def main() -> Answer:
+        async with await asyncio.start_server(slam, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            return await ask(Target("m", f"http://127.0.0.1:{port}"), Workload(timeout=10), "hello")
+
+    assert asyncio.run(main()).error == "connection lost: closed by the server"
+    assert requests == 1
 
 
 @pytest.mark.parametrize("url", ["http://h:1", "http://h:1/", "http://h:1/v1", "http://h:1/v1/"])

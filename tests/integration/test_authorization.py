@@ -9,7 +9,13 @@ PUBLIC = {"/livez", "/healthz", "/readyz"}
 
 @pytest.mark.parametrize(
     ("key", "generate", "read"),
-    [(None, 401, 401), ("wrong", 401, 401), ("all-key", 200, 200), ("generate-key", 200, 403), ("read-key", 403, 200)],
+    [
+        (None, 401, 401),
+        ("wrong", 401, 401),
+        ("all-key", 200, 200),
+        ("generate-key", 200, 403),
+        ("read-key", 403, 200),
+    ],
 )
 def test_scopes(server: RunningServer, key: str | None, generate: int, read: int) -> None:
     with server.client(key) as client:
@@ -51,7 +57,9 @@ def test_the_other_header_works_too(server: RunningServer) -> None:
         assert client.get("/v1/models", headers={"x-api-key": "read-key"}).status_code == 200
 
 
-@pytest.mark.parametrize("path", ["//v1/models", "/v1/models/../models", "/V1/MODELS", "/v1/%6dodels"])
+@pytest.mark.parametrize(
+    "path", ["//v1/models", "/v1/models/../models", "/V1/MODELS", "/v1/%6dodels"]
+)
 def test_no_spelling_of_a_path_opens_it(server: RunningServer, path: str) -> None:
     with server.client(None) as client:
         assert client.get(path).status_code in {401, 404}

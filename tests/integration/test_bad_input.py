@@ -152,7 +152,9 @@ def test_compressed_bodies_are_refused(server: RunningServer) -> None:
     assert response.status_code == 400
 
 
-@pytest.mark.parametrize("raw", [b"GARBAGE\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00", b"\x00" * 100])
+@pytest.mark.parametrize(
+    "raw", [b"GARBAGE\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00", b"\x00" * 100]
+)
 def test_what_is_not_http_is_refused(server: RunningServer, raw: bytes) -> None:
     with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
         connection.sendall(raw)

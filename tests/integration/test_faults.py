@@ -27,9 +27,10 @@ def chat(prompt: str, **options: Any) -> dict[str, Any]:
 
 
 def stream(server: RunningServer, body: dict[str, Any]) -> list[str]:
-    with server.client() as client, client.stream(
-        "POST", "/v1/chat/completions", json={**body, "stream": True}
-    ) as response:
+    with (
+        server.client() as client,
+        client.stream("POST", "/v1/chat/completions", json={**body, "stream": True}) as response,
+    ):
         assert response.status_code == 200, response.read()
         return [line for line in response.iter_lines() if line]
 
@@ -126,9 +127,10 @@ def test_sigterm_lets_streams_finish(own_server: RunningServer) -> None:
 
 def test_a_client_that_leaves_mid_stream_frees_its_slot(server: RunningServer) -> None:
     body = chat("[slow]", max_tokens=400, ignore_eos=True, stream=True)
-    with server.client() as client, client.stream(
-        "POST", "/v1/chat/completions", json=body
-    ) as response:
+    with (
+        server.client() as client,
+        client.stream("POST", "/v1/chat/completions", json=body) as response,
+    ):
         lines = response.iter_lines()  # dropping it would close the connection
         next(lines)
         assert metric(server, "inferflux_requests_running") == 1
@@ -142,9 +144,10 @@ def test_a_client_that_leaves_before_the_first_token_frees_its_place(
     leave = threading.Event()
 
     def occupy() -> None:
-        with server.client() as client, client.stream(
-            "POST", "/v1/chat/completions", json=long
-        ) as response:
+        with (
+            server.client() as client,
+            client.stream("POST", "/v1/chat/completions", json=long) as response,
+        ):
             lines = response.iter_lines()  # dropping it would close the connection
             next(lines)
             leave.wait(20)

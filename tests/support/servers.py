@@ -92,7 +92,11 @@ def running_server(
 ) -> Iterator[RunningServer]:
     """Serve `config`, with the keys above unless it has its own; ends the process afterwards."""
     port = free_port()
-    tree: dict[str, Any] = {"auth": {"api_keys": KEYS}, "runtime": {"backend": "scripted"}, **config}
+    tree: dict[str, Any] = {
+        "auth": {"api_keys": KEYS},
+        "runtime": {"backend": "scripted"},
+        **config,
+    }
     tree["server"] = {"port": port, **tree.get("server", {})}
     file = folder / f"server-{port}.yaml"
     file.write_text(yaml.safe_dump(tree))

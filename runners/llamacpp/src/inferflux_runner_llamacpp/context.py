@@ -81,7 +81,7 @@ def open_runner(path: Path, settings: ContextSettings) -> LlamaRunner:
 def _load_model(path: Path, gpu_layers: int, log: list[str]) -> llama_cpp.llama_model_p:
     params = llama_cpp.llama_model_default_params()
     params.n_gpu_layers = gpu_layers
-    model = llama_cpp.llama_model_load_from_file(os.fsencode(path), params)
+    model: llama_cpp.llama_model_p = llama_cpp.llama_model_load_from_file(os.fsencode(path), params)
     if not model:
         raise ModelLoadError(
             f"llama.cpp cannot load {path.name}: {cause(log)}",
@@ -106,7 +106,7 @@ def _make_context(
     params.flash_attn_type = llama_cpp.LLAMA_FLASH_ATTN_TYPE_ENABLED
     params.kv_unified = False
     params.no_perf = True
-    context = llama_cpp.llama_init_from_model(model, params)
+    context: llama_cpp.llama_context_p = llama_cpp.llama_init_from_model(model, params)
     if not context:
         llama_cpp.llama_model_free(model)
         raise ModelLoadError(

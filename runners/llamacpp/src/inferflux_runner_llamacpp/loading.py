@@ -7,7 +7,7 @@ from pathlib import Path
 from inferflux_core.config.schema import ModelConfig, RuntimeConfig
 from inferflux_core.errors import ModelLoadError
 from inferflux_runner_llamacpp.context import KV_TYPE_BYTES, ContextSettings, open_runner
-from inferflux_runner_llamacpp.gguf_check import GGUFSummary, check_gguf
+from inferflux_runner_llamacpp.gguf_check import check_gguf
 from inferflux_runner_llamacpp.host import cpu_flags
 from inferflux_runner_llamacpp.memory import ContextSize, available_bytes, fit
 from inferflux_runner_llamacpp.runner import LlamaRunner
@@ -54,7 +54,7 @@ def load_runner(
         return open_runner(file, settings(ContextSize(TRIAL_SEQS, TRIAL_LEN), {}))
 
     details = {"architecture": summary.architecture, "quantization": summary.quantization}
-    weights = runtime.weights
+    weights: str = runtime.weights
     if weights == "auto":
         weights = "original"
         if on_cpu and can_expand(summary):

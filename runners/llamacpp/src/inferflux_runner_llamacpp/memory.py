@@ -95,7 +95,9 @@ def drop_zero_pages() -> int:
     dropped = 0
     for start, end in _large_anonymous_mappings():
         for address in range(start, end - _CHUNK + 1, _CHUNK):
-            chunk = np.frombuffer((ctypes.c_char * _CHUNK).from_address(address), np.uint64)
+            chunk = np.frombuffer(
+                memoryview((ctypes.c_char * _CHUNK).from_address(address)), np.uint64
+            )
             if not chunk.any() and libc.madvise(address, _CHUNK, mmap.MADV_DONTNEED) == 0:
                 dropped += _CHUNK
     return dropped

@@ -16,10 +16,10 @@ def captured_log() -> Iterator[list[str]]:
     """Collect messages; they say why a load failed."""
     lines: list[str] = []
 
-    @llama_cpp.llama_log_callback
-    def callback(_level: int, text: bytes, _data: ctypes.c_void_p) -> None:
+    def collect(_level: int, text: bytes, _data: ctypes.c_void_p) -> None:
         lines.append(text.decode("utf-8", "replace").strip())
 
+    callback = llama_cpp.llama_log_callback(collect)
     llama_cpp.llama_log_set(callback, ctypes.c_void_p(0))
     try:
         yield lines

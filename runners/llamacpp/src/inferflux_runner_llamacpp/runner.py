@@ -181,7 +181,7 @@ class LlamaRunner:
         columns = self.capabilities.vocab_size
         address = self._get_logits(self._context)
         buffer = (ctypes.c_float * (rows * columns)).from_address(address)
-        return np.frombuffer(buffer, np.float32).reshape(rows, columns)
+        return np.frombuffer(memoryview(buffer), np.float32).reshape(rows, columns)
 
     def _failure(self, status: int, indices: Sequence[int]) -> ModelOutput:
         if status == _NO_KV_CELLS:

@@ -83,7 +83,7 @@ async def _respond(
     )
     if body.stream:
         include_usage = bool(body.stream_options and body.stream_options.include_usage)
-        return Stream(  # type: ignore[return-value]
+        return Stream(
             _events(server, generation, renderer(generation), include_usage=include_usage),
             media_type="text/event-stream",
             headers={**_STREAM_HEADERS, **generation.headers},
