@@ -26,7 +26,7 @@ logger = logging.getLogger("inferflux.llamacpp")
 
 TRIAL_SEQS: Final = 8
 TRIAL_LEN: Final = 256
-_PROMPT: Final = 128
+_PROMPT: Final = 64
 _ANSWER: Final = 64
 _MARGIN: Final = 0.95
 """Expanded weights take more memory: they must earn it."""

@@ -34,7 +34,9 @@ def chat_request(body: ChatRequest) -> GenerationRequest:
             f"chat_template_kwargs may not set {sorted(reserved)}", param="chat_template_kwargs"
         )
     logprobs = (body.top_logprobs or 0) if body.logprobs else None
-    max_tokens = body.max_completion_tokens or body.max_tokens
+    max_tokens = body.max_completion_tokens
+    if max_tokens is None:
+        max_tokens = body.max_tokens
     prompt = ChatPrompt(messages=[_message(m) for m in body.messages], options=options)
     return GenerationRequest(
         model=body.model,
