@@ -62,6 +62,7 @@ def test_several_choices(server: RunningServer) -> None:
     assert [choice["index"] for choice in body["choices"]] == [0, 1, 2]
     assert len(set(texts)) == 3
     assert body["usage"]["completion_tokens"] == 36
+    assert body["usage"]["prompt_tokens"] == chat(server).json()["usage"]["prompt_tokens"]
     assert texts == [
         c["message"]["content"] for c in chat(server, n=3, temperature=1, seed=5).json()["choices"]
     ]

@@ -142,6 +142,8 @@ class Generation:
         self.id = request_id
         self._started = time.monotonic()
         self._first_token: float | None = None
+        self._last_token: dict[int, float] = {}
+        self._inter_token = pipeline.metrics.inter_token.labels(model.name, model.backend)
         self._outcome = "abort"
         self._closed = False
         self._deltas: AsyncGenerator[Delta, None] | None = None
@@ -211,7 +213,7 @@ class Generation:
         outputs = self.model.engine.generate(prompt, params)
         async with aclosing(outputs):
             async for output in outputs:
-                self._count(output)
+                self._count(index, output)
                 if output.error is not None:
                     raise _engine_error(output)
                 delta = self._filtered(index, output, chain)
@@ -245,13 +247,21 @@ class Generation:
             return Delta(index, "", "content_filter")
         return Delta(index, text, output.finish_reason)
 
-    def _count(self, output: RequestOutput) -> None:
-        if output.num_prompt_tokens is not None:
+    def _count(self, index: int, output: RequestOutput) -> None:
+        # Choices of one prompt share it; it is paid for once.
+        if output.num_prompt_tokens is not None and index % self._request.n == 0:
             self.usage.prompt_tokens += output.num_prompt_tokens
-        if output.num_tokens:
-            self.usage.completion_tokens += output.num_tokens
-            if self._first_token is None:
-                self._first_token = time.monotonic()
+        if not output.num_tokens:
+            return
+        now = time.monotonic()
+        last = self._last_token.get(index)
+        if last is not None:
+            # Outputs that were merged for a slow reader have come evenly, as far as we know.
+            self._inter_token.observe((now - last) / output.num_tokens)
+        elif not self._last_token:
+            self._first_token = now
+        self._last_token[index] = now
+        self.usage.completion_tokens += output.num_tokens
 
     def _account(self) -> None:
         metrics, usage = self._pipeline.metrics, self.usage
@@ -263,10 +273,6 @@ class Generation:
         metrics.duration.labels(*labels).observe(now - self._started)
         if self._first_token is not None:
             metrics.first_token.labels(*labels).observe(self._first_token - self._started)
-            tokens = usage.completion_tokens // len(self._request.prompts) // self._request.n
-            if tokens > 1:
-                gap = (now - self._first_token) / (tokens - 1)
-                metrics.inter_token.labels(*labels).observe(gap)
         self._pipeline.audit.completed(
             self.id,
             self._principal,

@@ -120,7 +120,7 @@ class Metrics:
         )
         self.inter_token = Histogram(
             "inferflux_inter_token_latency_seconds",
-            "Mean time between the tokens of a request",
+            "Between two tokens of a choice",
             _LABELS,
             buckets=_TOKEN_BUCKETS,
             registry=registry,

@@ -30,7 +30,7 @@ def principal_of(claims: Claims, config: OIDCConfig, now: float) -> Principal:
     """
     if claims.get("iss") != config.issuer:
         raise AuthenticationError("The access token comes from another issuer.")
-    if False:
+    if config.audience not in _words(claims, "aud", separator=None):
         raise AuthenticationError("The access token was issued for another service.")
     _check_times(claims, config.leeway, now)
     tenant = "default" if config.tenant_claim is None else _text(claims, config.tenant_claim)
