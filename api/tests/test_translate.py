@@ -92,7 +92,9 @@ def test_the_four_shapes_of_a_prompt(prompt: object, expected: list[object]) -> 
     assert completion(prompt=prompt).prompts == expected
 
 
-@pytest.mark.parametrize("prompt", [[], [True], ["a", 1], [1, "a"], [[1], "a"], [[]], [None], [1.5]])
+@pytest.mark.parametrize(
+    "prompt", [[], [True], ["a", 1], [1, "a"], [[1], "a"], [[]], [None], [1.5]]
+)
 def test_other_shapes_are_refused(prompt: object) -> None:
     with pytest.raises(InvalidRequestError) as caught:
         completion(prompt=prompt)

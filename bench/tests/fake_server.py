@@ -67,6 +67,8 @@ class FakeServer:
                 await asyncio.sleep(0)
                 await self._answer(body, writer)
                 self.busy -= 1
+                if self.close == "announced":
+                    await reader.read()  # it is up to the client to leave
                 if self.close or self.mode == "hang-up":
                     break
         except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):

@@ -24,9 +24,7 @@ def describe(app: Litestar) -> dict[str, Any]:
     }
     if not bodies:
         return document
-    schemas, components = msgspec.json.schema_components(
-        bodies.values(), ref_template=_REFERENCE
-    )
+    schemas, components = msgspec.json.schema_components(bodies.values(), ref_template=_REFERENCE)
     document.setdefault("components", {}).setdefault("schemas", {}).update(components)
     for (path, method), schema in zip(bodies, schemas, strict=True):
         document["paths"][path][method]["requestBody"] = {

@@ -75,6 +75,7 @@ class Usage:
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    cached_tokens: int = 0
 
 
 class Pipeline:
@@ -87,12 +88,15 @@ class Pipeline:
         limiter: RateLimiter,
         audit: AuditLog,
         metrics: Metrics,
+        *,
+        share_prefixes: bool = False,
     ) -> None:
         self.engines = engines
         self.guardrails = guardrails
         self.limiter = limiter
         self.audit = audit
         self.metrics = metrics
+        self._share_prefixes = share_prefixes
 
     async def open(self, principal: Principal, request: GenerationRequest) -> Generation:
         """Admit a request and start it.
@@ -116,6 +120,10 @@ class Pipeline:
             await generation.close()
             raise
         return generation
+
+    def cache_salt(self, principal: Principal) -> str:
+        """Tenants share no prefixes unless told so: how soon an answer comes tells what is cached."""
+        return "" if self._share_prefixes else principal.tenant
 
     def context(
         self, principal: Principal, model: ServedModel, request_id: str, direction: Direction
@@ -210,7 +218,8 @@ class Generation:
     ) -> AsyncGenerator[Delta, None]:
         """The deltas of one choice, as its reader may see them."""
         chain = self._open_chain()
-        outputs = self.model.engine.generate(prompt, params)
+        salt = self._pipeline.cache_salt(self._principal)
+        outputs = self.model.engine.generate(prompt, params, salt)
         async with aclosing(outputs):
             async for output in outputs:
                 self._count(index, output)
@@ -251,6 +260,8 @@ class Generation:
         # Choices of one prompt share it; it is paid for once.
         if output.num_prompt_tokens is not None and index % self._request.n == 0:
             self.usage.prompt_tokens += output.num_prompt_tokens
+        if output.num_cached_tokens is not None and index % self._request.n == 0:
+            self.usage.cached_tokens += output.num_cached_tokens
         if not output.num_tokens:
             return
         now = time.monotonic()

@@ -63,6 +63,7 @@ class Server:
             RateLimiter(config.rate_limit.requests_per_minute),
             self.audit,
             self.metrics,
+            share_prefixes=config.runtime.share_prefixes_between_tenants,
         )
 
     @property

@@ -54,7 +54,10 @@ def test_stop_strings(text: str, stop: list[str], expected: str) -> None:
     assert detokenizer.stopped is (expected != text)
 
 
-@given(st.text("ab", max_size=30), st.lists(st.text("ab", min_size=1, max_size=4), min_size=1, max_size=3))
+@given(
+    st.text("ab", max_size=30),
+    st.lists(st.text("ab", min_size=1, max_size=4), min_size=1, max_size=3),
+)
 def test_no_part_of_a_stop_string_leaves(text: str, stop: list[str]) -> None:
     parts, _ = feed(text, stop)
     # The naive reading: cut at the stop string that is complete first; the earliest start wins.

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inferflux_core.engine.engine import Engine
+from inferflux_core.engine.prefix_cache import PrefixCache
 from inferflux_core.engine.protocol import RequestOutput
 from inferflux_core.engine.request import Request
 from inferflux_core.engine.scheduler import SchedulerLimits
@@ -14,14 +15,16 @@ from inferflux_core.schedulers.fcfs import FCFSScheduler
 from inferflux_core.testing import DeterministicRunner, make_request
 
 
-def make_engine(runner: DeterministicRunner, budget: int = 32) -> Engine:
+def make_engine(runner: DeterministicRunner, budget: int = 32, cache: int = 1 << 20) -> Engine:
     capabilities = runner.capabilities
     limits = SchedulerLimits(
         max_num_seqs=capabilities.max_num_seqs,
-        max_num_batched_tokens=max(budget, capabilities.max_num_seqs + capabilities.prefill_quantum),
+        max_num_batched_tokens=max(
+            budget, capabilities.max_num_seqs + capabilities.prefill_quantum
+        ),
         prefill_quantum=capabilities.prefill_quantum,
     )
-    return Engine(runner, FCFSScheduler(limits))
+    return Engine(runner, FCFSScheduler(limits), prefix_cache_bytes=cache)
 
 
 def run(engine: Engine) -> list[RequestOutput]:
@@ -54,16 +57,23 @@ def test_golden_under_random_arrival_and_abort(seed: int, slots: int, quantum: i
     """Whatever comes and goes around it, a request gets the tokens it would get alone."""
     rng = random.Random(seed)  # noqa: S311 - not cryptography
     runner = DeterministicRunner(slots, prefill_quantum=quantum, rows_per_pass=rng.randint(1, 4))
-    engine = make_engine(runner, budget=rng.randint(1, 40))
+    # From no cache at all over one of two blocks to one that keeps everything.
+    engine = make_engine(runner, rng.randint(1, 40), cache=rng.choice([0, 2 * 512, 1 << 20]))
+    beginnings: list[list[int]] = []
     live: list[Request] = []
     prompts: dict[int, list[int]] = {}
     aborted: set[int] = set()
     arrivals = rng.randint(1, 12)
     while arrivals or engine.has_unfinished_requests:
         if arrivals and rng.random() < 0.5:
-            length = rng.randint(1, 60)
+            prompt = [rng.randrange(258) for _ in range(rng.randint(1, 60))]
+            if beginnings and rng.random() < 0.7:
+                prompt = rng.choice(beginnings)[: rng.randint(1, 160)] + prompt
+            beginnings.append(prompt)
             request = make_request(
-                [rng.randrange(258) for _ in range(length)], max_tokens=rng.randint(1, 20)
+                prompt,
+                max_tokens=rng.randint(1, 20),
+                cache_salt=rng.choice([b"", b"other"]),
             )
             prompts[request.request_id] = list(request.token_ids)
             live.append(request)
@@ -181,3 +191,87 @@ def test_fail_all_ends_every_request() -> None:
     assert {o.error for o in outputs} == {("engine_error", "gone")}
     assert not engine.has_unfinished_requests
     engine.check_integrity()
+
+
+def test_thirty_two_requests_with_one_beginning_compute_it_once() -> None:
+    runner = DeterministicRunner(max_num_seqs=32, max_model_len=2048, prefill_quantum=16)
+    engine = make_engine(runner, budget=512)
+    system = "You are the very model of a modern major general. " * 20
+    requests = [
+        make_request(f"{system} Question {i}?", max_tokens=4, context=2048) for i in range(32)
+    ]
+    prompts = {r.request_id: list(r.token_ids) for r in requests}
+    for request in requests:
+        engine.add_request(request)
+
+    outputs = run(engine)
+
+    assert runner.num_computed_tokens < len(requests[0].token_ids) + 32 * 100
+    cached = [o.num_cached_tokens for o in outputs if o.num_cached_tokens is not None]
+    assert sorted(cached) == [0] + [960] * 31
+    for request in requests:
+        assert request.output_token_ids == runner.continuation(prompts[request.request_id], 4)
+
+
+def test_a_conversation_goes_on_where_it_stopped() -> None:
+    runner = DeterministicRunner(max_model_len=2048)
+    engine = make_engine(runner)
+    first = make_request("a" * 200, max_tokens=60, context=2048)
+    engine.add_request(first)
+    run(engine)
+    before = runner.num_computed_tokens
+    second = make_request([*first.token_ids, *b" and then?"], max_tokens=1, context=2048)
+    engine.add_request(second)
+    run(engine)
+    # Of 270 tokens, four blocks of 64 were kept: those of the prompt and those of the answer.
+    assert second.num_cached_tokens == 256
+    assert runner.num_computed_tokens - before == 270 - 256
+
+
+def test_salts_part_the_cache() -> None:
+    runner = DeterministicRunner(max_model_len=2048)
+    engine = make_engine(runner)
+    for salt, cached in ((b"a", 0), (b"b", 0), (b"a", 192)):
+        request = make_request("x" * 200, max_tokens=1, context=2048, cache_salt=salt)
+        engine.add_request(request)
+        run(engine)
+        assert request.num_cached_tokens == cached
+
+
+def test_a_leader_that_is_aborted_leaves_its_followers_to_another() -> None:
+    runner = DeterministicRunner(max_model_len=2048, prefill_quantum=16)
+    engine = make_engine(runner, budget=32)
+    requests = [make_request("x" * 500 + str(i), max_tokens=2, context=2048) for i in range(3)]
+    for request in requests:
+        engine.add_request(request)
+    list(engine.step())
+    engine.abort_request(requests[0].request_id)
+    engine.check_integrity()
+    run(engine)
+    assert [len(r.output_token_ids) for r in requests] == [0, 2, 2]
+
+
+def test_what_a_failed_pass_left_behind_is_not_kept() -> None:
+    runner = DeterministicRunner(max_model_len=2048)
+    engine = make_engine(runner, budget=1024)
+    engine.add_request(make_request("x" * 500, context=2048))
+    list(engine.step())
+    engine.fail_all("lost")
+    again = make_request("x" * 500, max_tokens=1, context=2048)
+    engine.add_request(again)
+    run(engine)
+    # The first step kept its blocks when it was sound.
+    assert again.num_cached_tokens == 448
+
+
+def test_a_full_cache_drops_the_ends_of_old_prefixes_first() -> None:
+    cache = PrefixCache(3)
+    for name in (b"1", b"2", b"3"):
+        cache.store(name, b"x")
+    assert cache.match([b"1", b"2"]) == [b"x", b"x"]
+    cache.store(b"4", b"x")
+    assert b"3" not in cache
+    cache.store(b"5", b"x")
+    assert b"2" not in cache
+    assert b"1" in cache
+    cache.check_integrity()

@@ -24,7 +24,9 @@ def token_id(sampled: SampledToken | None) -> int:
     return sampled.token_id
 
 
-def frequencies(logits: NDArray[np.float32], draws: int = 4000, **params: Any) -> NDArray[np.float64]:
+def frequencies(
+    logits: NDArray[np.float32], draws: int = 4000, **params: Any
+) -> NDArray[np.float64]:
     sampler = Sampler()
     requests = [make_request(**{"temperature": 1.0, "seed": i, **params}) for i in range(50)]
     counts = np.zeros(len(logits))

@@ -83,6 +83,13 @@ def redirect(handler: BaseHTTPRequestHandler, issuer: Issuer) -> None:
     reply(handler, b"", 302, Location=f"{issuer.url}/elsewhere")
 
 
+def huge(handler: BaseHTTPRequestHandler, issuer: Issuer) -> None:
+    """What was asked for, but with a key too few and too much white space."""
+    document = issuer.documents()[handler.path]
+    document.get("keys", [RSA]).pop(0)
+    reply(handler, json.dumps(document).encode().ljust(256 * 1024 + 1))
+
+
 def shared_secret(handler: BaseHTTPRequestHandler, issuer: Issuer) -> None:
     key = OctKey.import_key("0123456789abcdef0123456789abcdef", {"kid": "rsa"})
     reply(handler, json.dumps({"keys": [key.as_dict(private=True)]}).encode())
@@ -98,7 +105,7 @@ TROUBLE = {
     "empty": fixed(b""),
     "list": fixed(b"[]"),
     "nested": fixed(b"[" * 100_000),
-    "huge": fixed(b" " * (256 * 1024 + 1)),
+    "huge": huge,
     "bomb": fixed(gzip.compress(b" " * 10_000_000), Content_Encoding="gzip"),
     "no keys": fixed(b'{"keys": []}'),
     "keys that are none": fixed(b'{"keys": [null, 7, "x", {}, {"kty": "RSA"}, {"kty": "?"}]}'),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from inferflux_core.engine.protocol import EngineStats
@@ -60,8 +60,14 @@ class _EngineLoad(Collector):
     def __init__(self, loads: Loads) -> None:
         self._loads = loads
 
-    def collect(self) -> Iterable[GaugeMetricFamily]:
-        """One sample per engine and gauge."""
+    def collect(self) -> Iterable[Metric]:
+        """One sample per engine and metric."""
+        queries = CounterMetricFamily(
+            "inferflux_prefix_cache_queries", "Blocks of prompts looked up", labels=_LABELS
+        )
+        hits = CounterMetricFamily(
+            "inferflux_prefix_cache_hits", "Blocks of prompts found", labels=_LABELS
+        )
         gauges = {
             "up": GaugeMetricFamily(
                 "inferflux_engine_up", "Whether the engine answers requests", labels=_LABELS
@@ -81,7 +87,9 @@ class _EngineLoad(Collector):
             gauges["running"].add_metric((model, backend), stats.num_running)
             gauges["waiting"].add_metric((model, backend), stats.num_waiting)
             gauges["kv"].add_metric((model, backend), stats.kv_usage)
-        return gauges.values()
+            queries.add_metric((model, backend), stats.prefix_queries)
+            hits.add_metric((model, backend), stats.prefix_hits)
+        return [*gauges.values(), queries, hits]
 
 
 class Metrics:

@@ -15,8 +15,9 @@ from inferflux_core.config.schema import Config
 __all__ = ["convert", "known_names", "problem_of", "type_at"]
 
 # msgspec's messages: "Expected `int`, got `str` - at `$.server.port`".
-_MESSAGE: Final = re.compile(r"(?P<text>.*?)(?: - at (?:`key` in )?`\$(?P<path>.*)`)?\Z", re.DOTALL)
-_STEP: Final = re.compile(r"\.(?P<key>[^.\[]+)|\[(?P<index>\d+)\]")
+_PLACE: Final = re.compile(r" - at (?:`key` in )?`\$(?P<steps>[^`]*)`\Z")
+# It does not name the key of a mapping: "$.guardrails.options[...]".
+_STEP: Final = re.compile(r"\.(?P<key>[^.\[]+)|\[(?:(?P<index>\d+)|\.\.\.)\]")
 _UNKNOWN: Final = re.compile(r"Object contains unknown field `(?P<key>.*)`\Z", re.DOTALL)
 _MISSING: Final = re.compile(r"Object missing required field `(?P<key>.*)`\Z", re.DOTALL)
 
@@ -37,10 +38,12 @@ def problem_of(
     error: msgspec.ValidationError, base: KeyPath, struct: type[msgspec.Struct] = Config
 ) -> Problem:
     """Explain a failed conversion to `struct` of the value that sits at `base`."""
-    match = _MESSAGE.fullmatch(str(error))
-    text, steps = (match["text"], match["path"] or "") if match else (str(error), "")
+    message = str(error)
+    place = _PLACE.search(message)
+    text = message[: place.start()] if place else message
     path: KeyPath = tuple(
-        int(step["index"]) if step["index"] else step["key"] for step in _STEP.finditer(steps)
+        int(step["index"]) if step["index"] else step["key"] or "*"
+        for step in _STEP.finditer(place["steps"] if place else "")
     )
     if unknown := _UNKNOWN.fullmatch(text):
         names = known_names(path, struct)

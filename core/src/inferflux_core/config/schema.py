@@ -76,6 +76,8 @@ class RuntimeConfig(Section, frozen=True):
     max_model_len: PositiveInt | None = None
     max_num_batched_tokens: Annotated[int, Meta(ge=64)] = 512
     max_queue: NonNegativeInt = 256
+    prefix_cache_bytes: NonNegativeInt = 128 * 1024 * 1024
+    share_prefixes_between_tenants: bool = False
     kv_cache_type: Literal["auto", "f16", "bf16", "q8_0"] = "auto"
     weights: Literal["auto", "original", "f16"] = "auto"
     threads: PositiveInt | None = None

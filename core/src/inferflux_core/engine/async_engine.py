@@ -149,11 +149,12 @@ class AsyncEngine:
         self.state = EngineState.STOPPED
 
     async def generate(
-        self, prompt: Prompt, params: SamplingParams
+        self, prompt: Prompt, params: SamplingParams, cache_salt: str = ""
     ) -> AsyncGenerator[RequestOutput, None]:
         """Run one request.
 
-        The request is aborted when the generator is closed early.
+        The request is aborted when the generator is closed early. It shares prefixes with requests of the
+        same `cache_salt`.
 
         Yields:
             What is new, merged if the consumer is slow. The last output has a finish reason; a failed
@@ -168,7 +169,9 @@ class AsyncEngine:
         collector = self._collectors[request_id] = OutputCollector()
         self._idle.clear()
         started = time.monotonic()
-        process.send(Generate(request_id=request_id, prompt=prompt, params=params))
+        process.send(
+            Generate(request_id=request_id, prompt=prompt, params=params, cache_salt=cache_salt)
+        )
         try:
             while True:
                 output = await collector.get()

@@ -121,7 +121,9 @@ class EngineProcess:
             has_chat_template=factory.has_chat_template,
             details=capabilities.details,
         )
-        return runner, Engine(runner, scheduler_spec.factory(limits)), factory, info
+        scheduler = scheduler_spec.factory(limits)
+        engine = Engine(runner, scheduler, command.runtime.prefix_cache_bytes)
+        return runner, engine, factory, info
 
     def _serve(self, engine: Engine) -> None:
         # What lives now lives for ever; collections during a step would stall every stream.

@@ -38,13 +38,14 @@ class OutputCollector:
 
 
 def _merge(first: RequestOutput, second: RequestOutput) -> RequestOutput:
-    prompt = first.num_prompt_tokens
+    prompt, cached = first.num_prompt_tokens, first.num_cached_tokens
     return RequestOutput(
         request_id=first.request_id,
         text=first.text + second.text,
         num_tokens=first.num_tokens + second.num_tokens,
         finish_reason=second.finish_reason,
         num_prompt_tokens=prompt if prompt is not None else second.num_prompt_tokens,
+        num_cached_tokens=cached if cached is not None else second.num_cached_tokens,
         reports=first.reports + second.reports,
         error=second.error,
         param=second.param,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from inferflux_core.engine.prefix_sharing import PrefixSharing
 from inferflux_core.engine.protocol import EngineStats, RequestOutput, TokenReport
 from inferflux_core.engine.request import FinishReason, Request, RequestStatus
 from inferflux_core.engine.runner import ModelOutput, ModelRunner, Work
@@ -15,13 +16,22 @@ __all__ = ["Engine"]
 
 
 class Engine:
-    """Runs requests on one model. Not thread-safe: one thread owns it."""
+    """Runs requests on one model. Not thread-safe: one thread owns it.
 
-    def __init__(self, runner: ModelRunner, scheduler: Scheduler) -> None:
+    Args:
+        runner: executes the model.
+        scheduler: decides what to compute next.
+        prefix_cache_bytes: how much of what was computed to keep for others.
+    """
+
+    def __init__(
+        self, runner: ModelRunner, scheduler: Scheduler, prefix_cache_bytes: int = 0
+    ) -> None:
         self._runner = runner
         self._scheduler = scheduler
         self._sampler = Sampler()
         self._slots = SlotPool(runner.capabilities.max_num_seqs)
+        self._prefixes = PrefixSharing(runner, prefix_cache_bytes)
         self._requests: dict[int, Request] = {}
         self._ends = runner.tokenizer.end_of_generation_ids
 
@@ -36,14 +46,17 @@ class Engine:
         used = sum(r.num_computed_tokens for r in self._requests.values())
         return EngineStats(
             num_running=self._scheduler.num_running,
-            num_waiting=self._scheduler.num_waiting,
+            num_waiting=self._scheduler.num_waiting + self._prefixes.num_parked,
             kv_usage=used / (capabilities.max_num_seqs * capabilities.max_model_len),
+            prefix_queries=self._prefixes.cache.queries,
+            prefix_hits=self._prefixes.cache.hits,
         )
 
     def add_request(self, request: Request) -> None:
-        """Queue a request."""
+        """Queue a request, unless another is just computing what it begins with."""
         self._requests[request.request_id] = request
-        self._scheduler.add_request(request)
+        if not self._prefixes.park(request):
+            self._scheduler.add_request(request)
 
     def abort_request(self, request_id: int) -> None:
         """End a request without a word; unknown ids are those that have just finished."""
@@ -66,6 +79,8 @@ class Engine:
             scheduled.request.num_computed_tokens += scheduled.num_tokens
         for output in self._runner.execute(batch):
             yield self._commit(plan, output)
+        for request in self._prefixes.collect(s.request for s in plan):
+            self.add_request(request)
 
     def fail_all(self, message: str) -> list[RequestOutput]:
         """End every request with an error."""
@@ -76,13 +91,20 @@ class Engine:
         self._slots.check_integrity()
         held = sorted(r.slot for r in self._requests.values() if r.slot is not None)
         assert held == self._slots.in_use, f"slots {self._slots.in_use}, requests hold {held}"
-        assert len(self._requests) == self._scheduler.num_running + self._scheduler.num_waiting
+        self._prefixes.check_integrity()
+        known = (
+            self._scheduler.num_running + self._scheduler.num_waiting + self._prefixes.num_parked
+        )
+        assert len(self._requests) == known, (
+            f"{len(self._requests)} requests, {known} accounted for"
+        )
 
     def _place(self, scheduled: ScheduledRequest) -> Work:
         request, start = scheduled.request, scheduled.request.num_computed_tokens
         if request.slot is None:
             request.slot = self._slots.allocate()
             request.status = RequestStatus.RUNNING
+            self._prefixes.restore(request)
         end = start + scheduled.num_tokens
         return Work(
             request.slot, start, request.token_ids[start:end], end == len(request.token_ids)
@@ -114,11 +136,13 @@ class Engine:
         if reason is not None:
             text += request.detokenizer.finish()
             self._finish(request)
+        first = length == request.num_prompt_tokens + 1
         return RequestOutput(
             request_id=request.request_id,
             text=text,
             num_tokens=1,
             finish_reason=reason.value if reason else None,
+            num_cached_tokens=request.num_cached_tokens if first else None,
             reports=[] if sampled.logprob is None else [self._describe(sampled)],
         )
 
@@ -132,18 +156,22 @@ class Engine:
         )
 
     def _fail(self, request: Request, message: str) -> RequestOutput:
-        self._finish(request)
+        # What a failed pass left in the slot is not what the tokens say.
+        self._finish(request, keep=False)
         return RequestOutput(
             request_id=request.request_id,
             finish_reason=FinishReason.ERROR.value,
             error=("engine_error", message),
         )
 
-    def _finish(self, request: Request) -> None:
+    def _finish(self, request: Request, *, keep: bool = True) -> None:
         request.status = RequestStatus.FINISHED
-        self._scheduler.finish_request(request)
         self._sampler.forget(request.request_id)
         del self._requests[request.request_id]
+        if not self._prefixes.unpark(request):
+            self._scheduler.finish_request(request)
+        for follower in self._prefixes.leave(request, keep=keep):
+            self.add_request(follower)
         if request.slot is not None:
             self._runner.release(request.slot)
             self._slots.free(request.slot)

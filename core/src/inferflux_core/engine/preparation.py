@@ -80,6 +80,7 @@ class RequestFactory:
             token_ids=token_ids,
             params=command.params,
             detokenizer=Detokenizer(self._tokenizer.piece, command.params.stop),
+            cache_salt=command.cache_salt.encode(),
             max_total_tokens=context if limit is None else min(context, len(token_ids) + limit),
         )
 

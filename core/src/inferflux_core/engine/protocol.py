@@ -85,11 +85,12 @@ class LoadModel(_Frame, frozen=True):
 
 
 class Generate(_Frame, frozen=True):
-    """Start a generation."""
+    """Start a generation; prefixes are shared among requests with the same `cache_salt`."""
 
     request_id: int
     prompt: Prompt
     params: SamplingParams
+    cache_salt: str = ""
 
 
 class Abort(_Frame, frozen=True):
@@ -123,11 +124,21 @@ class ModelInfo(_Frame, frozen=True):
 
 
 class EngineStats(_Frame, frozen=True):
-    """Load of an engine: requests, and the share of its KV cells in use (0 to 1)."""
+    """Load of an engine.
+
+    Attributes:
+        num_running: requests being computed.
+        num_waiting: requests in the queue.
+        kv_usage: share of KV cells in use, 0 to 1.
+        prefix_queries: blocks of prompts looked up in the prefix cache since the start.
+        prefix_hits: those that were found.
+    """
 
     num_running: int = 0
     num_waiting: int = 0
     kv_usage: float = 0.0
+    prefix_queries: int = 0
+    prefix_hits: int = 0
 
 
 class TokenReport(_Frame, frozen=True):
@@ -148,6 +159,7 @@ class RequestOutput(_Frame, frozen=True):
         num_tokens: tokens generated since the last output.
         finish_reason: `stop`, `length` or `error` on the last output.
         num_prompt_tokens: on the first output.
+        num_cached_tokens: tokens of the prompt that were not computed again; with the first token.
         reports: one per token, if log-probabilities were asked for.
         error: code and message, when the reason is `error`.
         param: the parameter at fault.
@@ -158,6 +170,7 @@ class RequestOutput(_Frame, frozen=True):
     num_tokens: int = 0
     finish_reason: str | None = None
     num_prompt_tokens: int | None = None
+    num_cached_tokens: int | None = None
     reports: list[TokenReport] = []
     error: tuple[str, str] | None = None
     param: str | None = None

@@ -39,8 +39,12 @@ class Request:
     Attributes:
         request_id: unique while the request lives.
         token_ids: prompt and output.
+        cache_salt: only requests with the same salt share prefixes.
         num_prompt_tokens: how many of them are the prompt.
+        block_names: names of the full blocks, as far as they were needed yet.
+        cached_blocks: contents to import into the slot before anything is computed.
         max_total_tokens: length at which generation ends, at most the context.
+        num_cached_tokens: how many of the prompt were in the prefix cache.
         num_computed_tokens: how many have their keys and values in the cache.
         slot: the runner's sequence, while the request runs.
     """
@@ -50,8 +54,12 @@ class Request:
     params: SamplingParams
     detokenizer: Detokenizer
     max_total_tokens: int
+    cache_salt: bytes = b""
     num_prompt_tokens: int = field(init=False)
     num_computed_tokens: int = 0
+    num_cached_tokens: int = 0
+    block_names: list[bytes] = field(default_factory=list)
+    cached_blocks: list[bytes] = field(default_factory=list)
     status: RequestStatus = RequestStatus.WAITING
     slot: int | None = None
     arrival: float = field(default_factory=time.monotonic)

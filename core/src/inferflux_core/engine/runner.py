@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ __all__ = [
     "ModelRunner",
     "RunnerCapabilities",
     "RunnerError",
+    "StateExporter",
     "Tokenizer",
     "Work",
 ]
@@ -32,6 +33,7 @@ class RunnerCapabilities:
         max_num_seqs: sequences that can be resident at once; slots are `0 .. max_num_seqs - 1`.
         max_model_len: tokens a sequence can hold.
         prefill_quantum: chunks of prompts are cut at multiples of this, where kernels are fastest.
+        exports_state: whether the runner is a `StateExporter`, for this model.
         device: what executes the model, for people.
         kv_bytes_per_token: bytes of keys and values one token occupies.
         details: what was chosen at load time, e.g. `{"kv_cache_type": "bf16", "threads": "2"}`.
@@ -41,6 +43,7 @@ class RunnerCapabilities:
     max_num_seqs: int
     max_model_len: int
     prefill_quantum: int = 1
+    exports_state: bool = False
     device: str = ""
     kv_bytes_per_token: int = 0
     details: dict[str, str] = field(default_factory=dict)
@@ -149,3 +152,25 @@ class ModelRunner(Protocol):
 
     def close(self) -> None:
         """Free the model. Idempotent."""
+
+
+@runtime_checkable
+class StateExporter(Protocol):
+    """What a runner offers beside `ModelRunner` if its `capabilities.exports_state` is true."""
+
+    def export_blocks(self, slot: int, first: int, count: int, block_size: int) -> list[bytes]:
+        """Copy keys and values out of a sequence.
+
+        Args:
+            slot: the sequence; it holds at least `(first + count) * block_size` tokens.
+            first: index of the first block.
+            count: number of blocks.
+            block_size: tokens of a block.
+        """
+
+    def import_blocks(self, slot: int, blocks: Sequence[bytes], block_size: int) -> None:
+        """Fill an empty slot with blocks that were exported, from the first one on.
+
+        Raises:
+            RunnerError: the runner cannot go on.
+        """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -43,11 +44,13 @@ class DeterministicRunner:
             max_num_seqs=max_num_seqs,
             max_model_len=max_model_len,
             prefill_quantum=prefill_quantum,
+            exports_state=True,
             device="deterministic",
         )
         self._rows_per_pass = rows_per_pass
-        self._hashes: dict[int, int] = {}
-        self._lengths: dict[int, int] = {}
+        # The hash after every token: what a real runner's keys and values are, in eight bytes.
+        self._states: dict[int, list[int]] = {}
+        self.num_computed_tokens = 0
 
     def warm_up(self) -> None:
         """Nothing to warm."""
@@ -66,8 +69,23 @@ class DeterministicRunner:
 
     def release(self, slot: int) -> None:
         """Forget a sequence."""
-        self._hashes.pop(slot, None)
-        self._lengths.pop(slot, None)
+        self._states.pop(slot, None)
+
+    def export_blocks(self, slot: int, first: int, count: int, block_size: int) -> list[bytes]:
+        """The hashes of each block's tokens."""
+        states = self._states[slot]
+        assert len(states) >= (first + count) * block_size, "blocks that are not computed yet"
+        return [
+            array("Q", states[start : start + block_size]).tobytes()
+            for start in range(first * block_size, (first + count) * block_size, block_size)
+        ]
+
+    def import_blocks(self, slot: int, blocks: Sequence[bytes], block_size: int) -> None:
+        """Continue from the last hash."""
+        assert slot not in self._states, f"slot {slot} is not empty"
+        states = array("Q", b"".join(blocks))
+        assert len(states) == len(blocks) * block_size, "incomplete blocks"
+        self._states[slot] = list(states)
 
     def close(self) -> None:
         """Nothing to free."""
@@ -89,18 +107,16 @@ class DeterministicRunner:
         return output
 
     def _advance(self, work: Work) -> int:
-        length = self._lengths.get(work.slot, 0)
+        states = self._states.setdefault(work.slot, [])
         assert 0 <= work.slot < self.capabilities.max_num_seqs, f"no slot {work.slot}"
-        assert work.position == length, f"slot {work.slot} holds {length}, not {work.position}"
+        assert work.position == len(states), f"slot {work.slot} holds {len(states)} tokens"
         assert work.token_ids, "empty work"
-        state = self._hashes.get(work.slot, _BASIS)
         for token_id in work.token_ids:
             assert 0 <= token_id < self.capabilities.vocab_size, f"no token {token_id}"
-            state = _mix(state, token_id)
-        self._hashes[work.slot] = state
-        self._lengths[work.slot] = length + len(work.token_ids)
-        assert self._lengths[work.slot] <= self.capabilities.max_model_len, "context overflow"
-        return state
+            states.append(_mix(states[-1] if states else _BASIS, token_id))
+        self.num_computed_tokens += len(work.token_ids)
+        assert len(states) <= self.capabilities.max_model_len, "context overflow"
+        return states[-1]
 
 
 def _mix(state: int, token_id: int) -> int:

@@ -17,7 +17,12 @@ _ids = itertools.count()
 
 
 def make_request(
-    prompt: str | Sequence[int] = "hello", *, max_tokens: int = 8, context: int = 256, **params: Any
+    prompt: str | Sequence[int] = "hello",
+    *,
+    max_tokens: int = 8,
+    context: int = 256,
+    cache_salt: bytes = b"",
+    **params: Any,
 ) -> Request:
     """A greedy request over the byte vocabulary; `params` are those of `SamplingParams`."""
     tokenizer = ByteTokenizer()
@@ -31,4 +36,5 @@ def make_request(
         params=sampling,
         detokenizer=Detokenizer(tokenizer.piece, sampling.stop),
         max_total_tokens=min(context, len(token_ids) + max_tokens),
+        cache_salt=cache_salt,
     )

@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import pytest
+
+from inferflux_core.config import (
+    auth_options,
+    auth_provider_names,
+    backend_name,
+    guardrail_names,
+    guardrail_options,
+    load_config,
+    model_configs,
+)
+from inferflux_core.errors import ConfigError
+
+KEY = "auth.api_keys=[{key: a, scopes: [read]}]"
+ISSUER = "auth.oidc.issuer=https://id.example"
+
+
+@pytest.mark.parametrize(
+    "flag",
+    [
+        "runtime.speculative_decoding.enabled=true",
+        "runtime.nvme_offload.path=kv",
+        "guardrails.opa_endpoint=http://localhost:8181",
+    ],
+)
+def test_what_is_not_there_yet_is_refused(flag: str) -> None:
+    key = flag.partition("=")[0]
+
+    with pytest.raises(ConfigError) as caught:
+        load_config(None, {}, [flag])
+
+    assert caught.value.message == f"flag -o {key}: {key}: not available in this version"
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (
+            ["auth.api_keys=[{key: hunter2, scopes: []}, {key: hunter2, scopes: []}]"],
+            "auth.api_keys[1].key: the same key as auth.api_keys[0].key",
+        ),
+        (["auth.api_keys=[{key: '', scopes: []}]"], "auth.api_keys[0].key: the key is empty"),
+        (["auth.api_keys=[{key: ' ', scopes: []}]"], "auth.api_keys[0].key: the key is empty"),
+        (
+            [KEY, "auth.providers=oidc", ISSUER],
+            "auth.api_keys: would have no effect: `auth.providers` does not name 'api-keys'",
+        ),
+        (
+            [KEY, "auth.providers=api-keys", ISSUER],
+            "auth.oidc: would have no effect: `auth.providers` does not name 'oidc'",
+        ),
+        (
+            ["auth.options={ldap: {}}"],
+            "auth.options.ldap: would have no effect: `auth.providers` does not name 'ldap'",
+        ),
+        (["auth.options={oidc: {}}"], "auth.options.oidc: belongs in `auth.oidc`"),
+        (
+            ["guardrails.enabled=pii", "guardrails.blocklist=a"],
+            "guardrails.blocklist: would have no effect: "
+            "`guardrails.enabled` does not name 'blocklist'",
+        ),
+        (
+            ["guardrails.enabled=[]", "guardrails.blocklist=a"],
+            "guardrails.blocklist: would have no effect: "
+            "`guardrails.enabled` does not name 'blocklist'",
+        ),
+        (
+            ["guardrails.options={pii: {}}"],
+            "guardrails.options.pii: would have no effect: "
+            "`guardrails.enabled` does not name 'pii'",
+        ),
+        (
+            ["guardrails.options={blocklist: {}}"],
+            "guardrails.options.blocklist: belongs in `guardrails.blocklist`",
+        ),
+        (["models=[{path: a}, {name: b}]"], "models[1]: `path` is required here"),
+        (["models=[{path: a}]", "model.name=b"], "model: has no path"),
+        (
+            ["models=[{path: x/m.gguf}, {path: y/m.gguf}]"],
+            "models[1]: a second model would be served as 'm'",
+        ),
+        (
+            ["models=[{path: a}, {path: y, name: m}]", "model.path=x/m.gguf"],
+            "models[1]: a second model would be served as 'm'",
+        ),
+    ],
+)
+def test_what_would_be_ambiguous_or_ignored_is_refused(flags: list[str], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(None, {}, flags)
+
+    # The flag that set the value comes first.
+    assert message in caught.value.message
+    assert caught.value.message.startswith("flag -o ")
+    assert "hunter2" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("flags", "names"),
+    [
+        ([], ()),
+        ([KEY], ("api-keys",)),
+        ([ISSUER], ("oidc",)),
+        ([ISSUER, KEY], ("api-keys", "oidc")),
+        ([ISSUER, KEY, "auth.providers=oidc,api-keys"], ("oidc", "api-keys")),
+        (["auth.providers=ldap"], ("ldap",)),
+        (["auth.providers=[]"], ()),
+    ],
+)
+def test_providers_follow_from_their_settings(flags: list[str], names: tuple[str, ...]) -> None:
+    assert auth_provider_names(load_config(None, {}, flags)) == names
+
+
+@pytest.mark.parametrize(
+    ("flags", "names"),
+    [
+        ([], ()),
+        (["guardrails.blocklist=a"], ("blocklist",)),
+        (["guardrails.enabled=pii,blocklist", "guardrails.blocklist=a"], ("pii", "blocklist")),
+        (["guardrails.enabled=pii"], ("pii",)),
+    ],
+)
+def test_guardrails_follow_from_their_settings(flags: list[str], names: tuple[str, ...]) -> None:
+    assert guardrail_names(load_config(None, {}, flags)) == names
+
+
+def test_options_are_found_under_the_plugins_name() -> None:
+    flags = [
+        ISSUER,
+        "auth.providers=ldap,oidc",
+        "auth.options={ldap: {base: dc}}",
+        "guardrails.enabled=pii,blocklist",
+        "guardrails.blocklist=a,b",
+        "guardrails.options={pii: {entities: [EMAIL]}}",
+    ]
+    config = load_config(None, {}, flags)
+
+    assert auth_options(config, "ldap") == {"base": "dc"}
+    assert auth_options(config, "oidc") == {"issuer": "https://id.example"}
+    assert guardrail_options(config, "pii") == {"entities": ["EMAIL"]}
+    assert guardrail_options(config, "blocklist") == {"words": ["a", "b"]}
+    assert guardrail_options(config, "other") == {}
+
+
+@pytest.mark.parametrize(
+    ("flags", "paths", "backend"),
+    [
+        ([], [None], "stub"),
+        (["model.path=a"], ["a"], "cpu"),
+        (["models=[{path: b}]"], ["b"], "cpu"),
+        (["model.path=a", "models=[{path: b}]"], ["a", "b"], "cpu"),
+        (["model.path=a", "runtime.backend=cuda"], ["a"], "cuda"),
+        (["runtime.backend=echo"], [None], "echo"),
+    ],
+)
+def test_models_and_their_backend(flags: list[str], paths: list[str | None], backend: str) -> None:
+    config = load_config(None, {}, flags)
+
+    assert [model.path for model in model_configs(config)] == paths
+    assert backend_name(config) == backend
