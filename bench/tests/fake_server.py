@@ -6,7 +6,7 @@ import asyncio
 import json
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -75,6 +75,8 @@ class FakeServer:
             pass  # the client left, or the test is over
         finally:
             writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
 
     async def _answer(self, body: dict[str, Any], writer: asyncio.StreamWriter) -> None:
         if self.mode == "silent":

@@ -33,10 +33,9 @@ def serve() -> Iterator[Callable[[FakeServer], str]]:
 
     async def stop() -> None:
         await stack.aclose()
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
+        # Every client has gone; let the server notice, or its sockets would be left open.
+        while others := asyncio.all_tasks() - {asyncio.current_task()}:
+            await asyncio.wait(others)
 
     yield start
     asyncio.run_coroutine_threadsafe(stop(), loop).result(10)

@@ -17,6 +17,7 @@ from pathlib import Path
 import uvicorn
 
 from inferflux_api.app import create_app
+from inferflux_api.governance.policy_store import PASSPHRASE
 from inferflux_api.http.protocol import limited_protocol
 from inferflux_api.observability.logging import configure_logging
 from inferflux_api.server import Server
@@ -56,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         config = load_config(arguments.config, os.environ, overrides)
         configure_logging(config.logging)
         with _listen(config.server.host, config.server.port) as listener:
-            server = Server(config)
+            server = Server(config, os.environ.get(PASSPHRASE))
             with asyncio.Runner(loop_factory=_loop_factory()) as runner:
                 runner.run(_serve(server, listener))
     except StartupError as error:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TypedDict
 
 from inferflux_api.engines import EnginePool
 from inferflux_api.governance.audit import AuditLog
 from inferflux_api.governance.authentication import ApiKeys, Authenticator
 from inferflux_api.governance.guardrails import GuardrailPipeline
+from inferflux_api.governance.policy import Policy, apply_policy
+from inferflux_api.governance.policy_store import PASSPHRASE, PolicyStore
 from inferflux_api.governance.rate_limit import RateLimiter
 from inferflux_api.observability.metrics import Metrics
 from inferflux_api.pipeline import Pipeline
@@ -29,6 +33,8 @@ from inferflux_core.plugins import PluginManager
 
 __all__ = ["BodyLimits", "Server"]
 
+logger = logging.getLogger("inferflux.policy")
+
 
 class BodyLimits(TypedDict):
     """Bounds of a request body."""
@@ -42,17 +48,20 @@ class Server:
 
     Args:
         config: the whole configuration.
+        passphrase: opens `config.policy_store` if that is sealed.
 
     Raises:
         StartupError: a plugin, a file or a setting makes it impossible to serve.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, passphrase: str | None = None) -> None:
+        policy = _policy(config, passphrase)
+        config = apply_policy(config, policy) if policy else config
         self.config = config
         self.draining = False
         self.plugins = PluginManager(strict=config.plugins.strict, trace=config.plugins.trace)
         self.metrics = Metrics(self._loads)
-        self.authenticator = Authenticator(_providers(config, self.plugins))
+        self.authenticator = Authenticator(_providers(config, policy, self.plugins))
         self.audit = AuditLog(config.audit.path)
         self.engines = EnginePool(
             config, self.plugins, lambda *labels: self.metrics.restarts.labels(*labels).inc()
@@ -98,11 +107,19 @@ class Server:
             yield model.name, model.backend, engine.state is EngineState.READY, engine.stats
 
 
-def _providers(config: Config, plugins: PluginManager) -> list[AuthProvider]:
+def _policy(config: Config, passphrase: str | None) -> Policy | None:
+    if config.policy_store is not None:
+        return PolicyStore(Path(config.policy_store), passphrase).load()
+    if passphrase:
+        logger.warning("%s has no effect: policy_store is not set", PASSPHRASE)
+    return None
+
+
+def _providers(config: Config, policy: Policy | None, plugins: PluginManager) -> list[AuthProvider]:
     providers: list[AuthProvider] = []
     for name in auth_provider_names(config):
         if name == API_KEYS:
-            providers.append(ApiKeys(config.auth.api_keys))
+            providers.append(ApiKeys(config.auth.api_keys, policy))
             continue
         spec = plugins.auth_provider(name)
         providers.append(spec.factory(plugins.options(spec, auth_options(config, name))))

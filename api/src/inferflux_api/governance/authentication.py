@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-import secrets
 from collections.abc import Sequence
 from typing import Any, Final
 
 from litestar.connection import ASGIConnection
 from litestar.handlers.base import BaseRouteHandler
 
+from inferflux_api.governance.policy import Policy, PolicyKey, credential_digest, new_policy
 from inferflux_core.auth import SCOPES, AuthProvider, Principal
+from inferflux_core.config import API_KEYS
 from inferflux_core.config.schema import ApiKeyConfig
 from inferflux_core.errors import AuthenticationError, PermissionDeniedError
 
@@ -24,19 +23,18 @@ _HOW = "send it as `Authorization: Bearer KEY`"
 
 
 class ApiKeys:
-    """The static keys of the configuration. Keeps keyed hashes only, and compares in constant time."""
+    """The keys of the configuration and those of the policy store.
 
-    def __init__(self, keys: Sequence[ApiKeyConfig]) -> None:
-        self._pepper = secrets.token_bytes(32)
-        self._principals = {
-            self._digest(key.key): Principal(
-                subject=key.name or f"key-{index}",
-                scopes=frozenset(key.scopes),
-                tenant=key.tenant,
-                provider="api-keys",
-            )
-            for index, key in enumerate(keys)
-        }
+    Keeps keyed hashes only, all with the pepper of the store, and compares in constant time.
+    """
+
+    def __init__(self, keys: Sequence[ApiKeyConfig], policy: Policy | None = None) -> None:
+        policy = policy or new_policy()
+        self._pepper = policy.pepper
+        self._principals = {key.digest: _principal(key.name, key) for key in policy.api_keys}
+        for index, key in enumerate(keys):
+            digest = credential_digest(self._pepper, key.key)
+            self._principals[digest] = _principal(key.name or f"key-{index}", key)
 
     async def start(self) -> None:
         """Nothing to fetch."""
@@ -44,13 +42,10 @@ class ApiKeys:
     async def authenticate(self, credential: str) -> Principal | None:
         """The key's principal, or None."""
         # The dictionary is searched by keyed hash, so timing says nothing about any key.
-        return self._principals.get(self._digest(credential))
+        return self._principals.get(credential_digest(self._pepper, credential))
 
     async def stop(self) -> None:
         """Nothing to release."""
-
-    def _digest(self, credential: str) -> bytes:
-        return hmac.digest(self._pepper, credential.encode(), hashlib.sha256)
 
 
 class Authenticator:
@@ -112,6 +107,10 @@ async def authorise(
     connection.scope["user"] = principal
     if not principal.allows(scope):
         raise PermissionDeniedError(f"this key lacks the scope '{scope}'")
+
+
+def _principal(subject: str, key: ApiKeyConfig | PolicyKey) -> Principal:
+    return Principal(subject, frozenset(key.scopes), key.tenant, API_KEYS)
 
 
 def _credential(connection: ASGIConnection[Any, Any, Any, Any]) -> str:

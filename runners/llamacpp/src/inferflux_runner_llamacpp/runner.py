@@ -11,6 +11,7 @@ import ctypes
 import itertools
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Final
 
 import llama_cpp
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from inferflux_core.engine.runner import ModelOutput, RunnerCapabilities, RunnerError, Work
 from inferflux_core.errors import StartupError
 from inferflux_runner_llamacpp.batch import Batch
+from inferflux_runner_llamacpp.state import StateCodec
 from inferflux_runner_llamacpp.tokenizer import LlamaTokenizer
 
 __all__ = ["LlamaRunner"]
@@ -27,6 +29,7 @@ __all__ = ["LlamaRunner"]
 _NO_KV_CELLS: Final = 1
 _INVALID_BATCH: Final = -1
 _CALIBRATION_ROWS: Final = 8
+_PROBE_TOKENS: Final = 5
 
 
 class LlamaRunner:
@@ -55,6 +58,7 @@ class LlamaRunner:
         self._batch = Batch(batch_size, capabilities.max_num_seqs)
         self._lengths = [0] * capabilities.max_num_seqs
         self._max_hole = 0
+        self._codec: StateCodec | None = None
         # A ctypes function releases the interpreter lock around every call. For calls of a few hundred
         # nanoseconds, taking it back costs more than the call: bind those without.
         quick = ctypes.PyDLL(llama_cpp.llama_cpp._lib._name)
@@ -79,6 +83,21 @@ class LlamaRunner:
             per_row = max((many - one) / (slots - 1), 1e-9)
             per_pass = one - per_row
             self._max_hole = int(max(per_pass, 0.0) / per_row)
+        self._learn_state_layout(token)
+
+    def _learn_state_layout(self, token: int) -> None:
+        """See whether this model's state can be cut into blocks, by a round trip."""
+        tokens = [token] * _PROBE_TOKENS
+        list(self.execute([Work(0, 0, tokens, wants_logits=False)]))
+        self._codec = StateCodec.probe(self._context, 0, _PROBE_TOKENS)
+        if self._codec is not None:
+            blocks = self.export_blocks(0, 0, _PROBE_TOKENS, 1)
+            self.release(0)
+            self.import_blocks(0, blocks, 1)
+            if self.export_blocks(0, 0, _PROBE_TOKENS, 1) != blocks:
+                self._codec = None
+        self.release(0)
+        self.capabilities = replace(self.capabilities, exports_state=self._codec is not None)
 
     def _calibrate(self, token: int, slots: int) -> float:
         """Best of three timings of a decode pass over `slots` sequences, in seconds."""
@@ -120,6 +139,21 @@ class LlamaRunner:
         if self._lengths[slot]:
             self._seq_rm(self._memory, slot, -1, -1)
             self._lengths[slot] = 0
+
+    def export_blocks(self, slot: int, first: int, count: int, block_size: int) -> list[bytes]:
+        """Copy blocks of keys and values out of a sequence."""
+        assert self._codec is not None
+        return self._codec.export(slot, self._lengths[slot], first, count, block_size)
+
+    def import_blocks(self, slot: int, blocks: Sequence[bytes], block_size: int) -> None:
+        """Fill an empty slot with blocks that were exported.
+
+        Raises:
+            RunnerError: llama.cpp refuses them.
+        """
+        assert self._codec is not None
+        self._codec.restore(slot, blocks, block_size)
+        self._lengths[slot] = len(blocks) * block_size
 
     def close(self) -> None:
         """Free context and model."""
