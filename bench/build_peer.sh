@@ -26,7 +26,7 @@ jobs=${JOBS:-$(nproc)}
 
 if [[ ! -f "$folder/$NAME.tar.gz" ]]; then
     "$python" -m pip download "llama-cpp-python==$VERSION" \
-        --no-deps --no-binary :all: --dest "$folder" >&2
+        --no-deps --no-binary llama-cpp-python --dest "$folder" >&2
 fi
 if [[ ! -d "$folder/$NAME" ]]; then
     tar -xzf "$folder/$NAME.tar.gz" -C "$folder"

@@ -193,14 +193,13 @@ def test_compare_shows_why_a_server_did_not_start(capsys: pytest.CaptureFixture[
     assert "b ended with code 3:\n  | cannot find the model" in error
 
 
-def test_compare_refuses_an_address_in_use(
-    serve: Callable[[FakeServer], str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    url = serve(FakeServer())
+def test_compare_refuses_an_address_in_use(capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["compare", *SMALL]
-    for name in "ab":
-        arguments += ["--server", f"{name}=true", "--server-url", f"{name}={url}"]
-    assert main(arguments) == 1
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        for name in "ab":
+            arguments += ["--server", f"{name}=true", "--server-url", f"{name}={url}"]
+        assert main(arguments) == 1
     assert "something else already listens" in capsys.readouterr().err
 
 

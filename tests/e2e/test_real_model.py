@@ -131,3 +131,28 @@ def test_a_batch_differs_from_one_at_a_time_only_at_near_ties(real_server: Runni
     print(f"noise {noise:.4f}, {len(gaps)} of 32 answers part, at gaps {sorted(gaps)}")
     assert noise < 0.5
     assert all(gap <= 2 * noise for gap in gaps)
+
+
+def test_a_shared_beginning_is_computed_once(real_server: RunningServer) -> None:
+    """Of requests that come together with one long system prompt, one computes it; answers are equal."""
+    system = "You are a terse assistant. " + " ".join(f"Rule {i}: be brief." for i in range(60))
+
+    def ask_with(system: str, i: int) -> tuple[str, int]:
+        messages = [
+            {"role": "system", "content": system},
+            {"role": "user", "content": f"What is {i} plus {i}?"},
+        ]
+        body = {"messages": messages, "temperature": 0, "max_tokens": 8}
+        with real_server.client() as client:
+            answer = client.post("/v1/chat/completions", json=body).json()
+        cached: int = answer["usage"]["prompt_tokens_details"]["cached_tokens"]
+        return answer["choices"][0]["message"]["content"], cached
+
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(lambda i: ask_with(system, i), range(8)))
+    again = [ask_with(system, i) for i in range(8)]
+
+    assert sorted(cached for _, cached in together)[1:] == [together[-1][1]] * 7
+    assert together[-1][1] > 300
+    assert all(cached >= together[-1][1] for _, cached in again)
+    assert sum(a == b for (a, _), (b, _) in zip(together, again, strict=True)) >= 7

@@ -125,6 +125,14 @@ def test_a_misspelt_key(tmp_path: Path) -> None:
     assert "port" in said
 
 
+def test_a_library_that_crashes_in_its_start_up_probe(tmp_path: Path) -> None:
+    config = {"runtime": {"backend": "scripted"}, "model": {"name": "for-another-cpu"}}
+    status, said = start(tmp_path, config)
+    assert status == 1
+    assert "was killed by SIGILL while it loaded the model" in said
+    assert "hint: do not load a [crash]" in said
+
+
 BROKEN = {
     "at import": "raise ValueError('no licence')",
     "in its hook": (

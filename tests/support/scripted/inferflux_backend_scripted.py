@@ -2,7 +2,7 @@
 
 `[slow]` makes every step of the batch take 20 ms, `[crash]` kills the process as a failed assert would,
 `[fail]` reports a failed pass, `[lost]` reports a lost runner, `[nan]` computes logits that are not
-numbers. Anything else is answered as the deterministic runner does, in lower-case letters.
+numbers. A model named `for-another-cpu` dies while it is loaded. Anything else is answered as the deterministic runner does, in lower-case letters.
 """
 
 from __future__ import annotations
@@ -62,6 +62,8 @@ class ScriptedRunner(DeterministicRunner):
 
 
 def _load(model: ModelConfig, runtime: RuntimeConfig) -> ScriptedRunner:
+    if model.name == "for-another-cpu":
+        os.kill(os.getpid(), signal.SIGILL)
     return ScriptedRunner(runtime.max_num_seqs or 4, runtime.max_model_len or 512)
 
 
