@@ -121,7 +121,9 @@ def _parser() -> argparse.ArgumentParser:
     init.add_argument("--block", action="append", metavar="WORD", help="forbid it; repeatable")
     command("show", _show, "print the policy without its secrets")
     add = command("add-key", _add_key, "add an API key and print it, once")
-    add.add_argument("--name", required=True, help="who uses it, for the audit log")
+    add.add_argument(
+        "--name", required=True, help="who uses it: letters, digits, spaces and . _ @ -"
+    )
     add.add_argument("--scope", action="append", required=True, choices=sorted(SCOPES))
     add.add_argument("--tenant", default="default", help="whose limits count (default)")
     remove = command("remove-key", _remove_key, "remove an API key")

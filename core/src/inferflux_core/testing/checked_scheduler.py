@@ -1,0 +1,72 @@
+"""A scheduler that watches another one."""
+
+from __future__ import annotations
+
+from inferflux_core.engine.request import Request
+from inferflux_core.engine.scheduler import ScheduledRequest, Scheduler, SchedulerLimits
+
+__all__ = ["CheckedScheduler"]
+
+
+class CheckedScheduler:
+    """Passes everything on to a scheduler, and asserts that its plans and counts keep the contract."""
+
+    def __init__(self, scheduler: Scheduler, limits: SchedulerLimits) -> None:
+        self._scheduler = scheduler
+        self._limits = limits
+        self._waiting: set[Request] = set()
+        self._running: set[Request] = set()
+
+    @property
+    def num_waiting(self) -> int:
+        """As the scheduler says."""
+        return self._scheduler.num_waiting
+
+    @property
+    def num_running(self) -> int:
+        """As the scheduler says."""
+        return self._scheduler.num_running
+
+    def add_request(self, request: Request) -> None:
+        """Add, and check the counts."""
+        self._scheduler.add_request(request)
+        self._waiting.add(request)
+        self._check_counts()
+
+    def finish_request(self, request: Request) -> None:
+        """Finish, and check the counts."""
+        self._scheduler.finish_request(request)
+        self._waiting.discard(request)
+        self._running.discard(request)
+        self._check_counts()
+
+    def schedule(self) -> list[ScheduledRequest]:
+        """Plan, and check the plan."""
+        plan = self._scheduler.schedule()
+        planned = {scheduled.request for scheduled in plan}
+        assert len(planned) == len(plan), "a request is in the plan twice"
+        assert planned <= self._waiting | self._running, "the plan names a request that has ended"
+        assert plan or not (self._waiting or self._running), "an empty plan, and work to do"
+        self._running |= planned
+        self._waiting -= planned
+        assert len(self._running) <= self._limits.max_num_seqs, "more than max_num_seqs run"
+        total = sum(scheduled.num_tokens for scheduled in plan)
+        assert total <= self._limits.max_num_batched_tokens, f"{total} tokens are over the budget"
+        for scheduled in plan:
+            self._check_chunk(scheduled)
+        self._check_counts()
+        return plan
+
+    def _check_chunk(self, scheduled: ScheduledRequest) -> None:
+        request, num_tokens = scheduled.request, scheduled.num_tokens
+        pending = request.num_pending_tokens
+        assert 1 <= num_tokens <= pending, f"{num_tokens} tokens of {pending} that are pending"
+        cut = request.num_computed_tokens + num_tokens
+        assert num_tokens == pending or cut % self._limits.prefill_quantum == 0, (
+            f"a prompt is cut at {cut}, off the quantum"
+        )
+
+    def _check_counts(self) -> None:
+        counts = (self._scheduler.num_waiting, self._scheduler.num_running)
+        expected = (len(self._waiting), len(self._running))
+        assert counts == expected, f"(num_waiting, num_running) is {counts}, should be {expected}"
