@@ -33,7 +33,7 @@ from inferflux_core.plugins import PluginManager
 
 __all__ = ["BodyLimits", "Server"]
 
-logger = logging.getLogger("inferflux.policy")
+logger = logging.getLogger("inferflux.server")
 
 
 class BodyLimits(TypedDict):
@@ -61,7 +61,10 @@ class Server:
         self.draining = False
         self.plugins = PluginManager(strict=config.plugins.strict, trace=config.plugins.trace)
         self.metrics = Metrics(self._loads)
-        self.authenticator = Authenticator(_providers(config, policy, self.plugins))
+        providers = _providers(config, policy, self.plugins)
+        if not providers:
+            logger.warning("nobody can be authenticated: set auth.api_keys, or another provider")
+        self.authenticator = Authenticator(providers)
         self.audit = AuditLog(config.audit.path)
         self.engines = EnginePool(
             config, self.plugins, lambda *labels: self.metrics.restarts.labels(*labels).inc()

@@ -83,9 +83,9 @@ SETTINGS = [
     ("server", "{port: 1}", lambda config: config.server.port, 1),
     ("auth.oidc.leeway", "5", lambda config: config.auth.oidc["leeway"], 5),
     (
-        "runtime.speculative_decoding.draft_model",
+        "model.chat_template",
         "d.gguf",
-        lambda config: config.runtime.speculative_decoding.draft_model,
+        lambda config: config.model.chat_template,
         "d.gguf",
     ),
 ]

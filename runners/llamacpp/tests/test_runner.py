@@ -35,7 +35,9 @@ def empty(runner: LlamaRunner) -> Iterator[None]:
         runner.release(slot)
 
 
-def compute(runner: LlamaRunner, slot: int, tokens: list[int], start: int = 0) -> NDArray[np.float32]:
+def compute(
+    runner: LlamaRunner, slot: int, tokens: list[int], start: int = 0
+) -> NDArray[np.float32]:
     (output,) = runner.execute([Work(slot, start, tokens, wants_logits=True)])
     assert not output.failed
     return output.logits[0].copy()

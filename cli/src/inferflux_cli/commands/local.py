@@ -22,7 +22,7 @@ __all__ = ["config", "plugins"]
 _CORE = "inferflux_core"
 
 
-@click.group(epilog=examples("inferctl plugins list", "inferctl plugins check"))
+@click.group(epilog=examples("inferctl plugins list", "inferctl plugins check cpu"))
 @connection_options
 def plugins() -> None:
     """Show the plugins installed here."""
@@ -35,20 +35,33 @@ def list_plugins() -> None:
     _run("plugins", "list")
 
 
-@plugins.command("check", epilog=examples("inferctl plugins check", "inferctl plugins check cpu"))
-@click.argument("names", nargs=-1, metavar="[NAME]...")
+_KIND = click.option(
+    "--kind",
+    type=click.Choice(["backend", "scheduler", "guardrail", "auth"]),
+    help="Only this kind of plugin.",
+)
+
+
+@plugins.command("check", epilog=examples("inferctl plugins check cpu"))
+@click.argument("name", metavar="NAME")
+@_KIND
 @connection_options
-def check_plugins(*, names: tuple[str, ...]) -> None:
-    """Load plugins and say which of them work."""
-    _run("plugins", "check", *names)
+def check_plugin(*, name: str, kind: str | None) -> None:
+    """Load a plugin and say whether it works; a backend, whether it can run here."""
+    _run("plugins", "check", name, *_given_kind(kind))
 
 
 @plugins.command("info", epilog=examples("inferctl plugins info cpu"))
-@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@click.argument("name", metavar="NAME")
+@_KIND
 @connection_options
-def show_plugin(*, names: tuple[str, ...]) -> None:
+def show_plugin(*, name: str, kind: str | None) -> None:
     """Show one plugin in full."""
-    _run("plugins", "info", *names)
+    _run("plugins", "info", name, *_given_kind(kind))
+
+
+def _given_kind(kind: str | None) -> list[str]:
+    return ["--kind", kind] if kind else []
 
 
 @click.group(epilog=examples("inferctl config check config/server.yaml"))

@@ -25,16 +25,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit status: 0, or 2 if the configuration is refused."""
     arguments = _parser().parse_args(argv)
     if arguments.command == "schema":
-        schema = msgspec.json.format(msgspec.json.encode(json_schema()), indent=2)
-        sys.stdout.write(f"{schema.decode()}\n")
+        _write_json(json_schema())
         return 0
     try:
         load_config(arguments.path, os.environ, arguments.override)
     except ConfigError as error:
-        sys.stderr.write(f"{error}\n")
+        if arguments.json:
+            _write_json({"ok": False, "error": error.message, "hint": error.hint})
+        else:
+            sys.stderr.write(f"{error}\n")
         return 2
-    sys.stdout.write("OK\n")
+    if arguments.json:
+        _write_json({"ok": True})
+    else:
+        sys.stdout.write("OK\n")
     return 0
+
+
+def _write_json(value: object) -> None:
+    sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -45,9 +54,15 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("schema", help="print the JSON Schema of the configuration file")
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--json", action="store_true", help="print JSON")
+    commands.add_parser(
+        "schema", parents=[common], help="print the JSON Schema of the configuration file"
+    )
     check = commands.add_parser(
-        "check", help="check a file as the server would read it, INFERFLUX_* variables included"
+        "check",
+        parents=[common],
+        help="check a file as the server would read it, INFERFLUX_* variables included",
     )
     check.add_argument("path", type=Path, help="the YAML file")
     check.add_argument(

@@ -46,7 +46,7 @@ class ServerConfig(Section, frozen=True):
 
 
 class ModelConfig(Section, frozen=True):
-    """One model. `path` is a file, `hf://org/repo[/file]` or `pkg://module/file`."""
+    """One model. `path` is a file, or `pkg://module/file` for weights in a Python package."""
 
     path: str | None = None
     name: str | None = None
@@ -79,7 +79,7 @@ class RuntimeConfig(Section, frozen=True):
     prefix_cache_bytes: NonNegativeInt = 128 * 1024 * 1024
     share_prefixes_between_tenants: bool = False
     kv_cache_type: Literal["auto", "f16", "bf16", "q8_0"] = "auto"
-    weights: Literal["auto", "original", "f16"] = "auto"
+    weights: Literal["auto", "original", "q8_0", "f16"] = "auto"
     threads: PositiveInt | None = None
     gpu_layers: NonNegativeInt | None = None
     mps_layers: NonNegativeInt | None = None

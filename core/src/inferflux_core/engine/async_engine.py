@@ -92,7 +92,7 @@ class AsyncEngine:
         self._idle.set()
         self._next_id = 0
         self._supervisor: asyncio.Task[None] | None = None
-        self._last_heard = 0.0
+        self._last_pong = 0.0
         self._seconds_per_request = 1.0
         self.state = EngineState.STOPPED
         self.stats = EngineStats()
@@ -225,7 +225,7 @@ class AsyncEngine:
         )
         process, info = await EngineProcess.start(load, self._backend, self._runtime.load_timeout)
         self._process, self._info = process, info
-        self._last_heard = time.monotonic()
+        self._last_pong = time.monotonic()
         self.state = EngineState.READY
 
     async def _supervise(self) -> None:
@@ -264,7 +264,6 @@ class AsyncEngine:
         return await process.kill()
 
     def _dispatch(self, event: Event) -> None:
-        self._last_heard = time.monotonic()
         if isinstance(event, Outputs):
             for output in event.outputs:
                 collector = self._collectors.get(output.request_id)
@@ -272,8 +271,11 @@ class AsyncEngine:
                     collector.put(output)
             if event.stats is not None:
                 self.stats = event.stats
-        elif isinstance(event, Pong) and event.busy_seconds > self._runtime.hang_timeout:
-            self._kill_hung(f"has been busy with one step for {event.busy_seconds:.0f} s")
+        elif isinstance(event, Pong):
+            # Only these come from the thread that takes requests in; the other may go on without it.
+            self._last_pong = time.monotonic()
+            if event.busy_seconds > self._runtime.hang_timeout:
+                self._kill_hung(f"has been busy with one step for {event.busy_seconds:.0f} s")
 
     async def _watch(self, process: EngineProcess) -> None:
         # At least two pings must have gone unanswered.
@@ -281,7 +283,7 @@ class AsyncEngine:
         while True:
             process.send(Ping())
             await asyncio.sleep(_HEARTBEAT_SECONDS)
-            silence = time.monotonic() - self._last_heard
+            silence = time.monotonic() - self._last_pong
             if silence > limit:
                 self._kill_hung(f"has not answered for {silence:.0f} s")
                 return

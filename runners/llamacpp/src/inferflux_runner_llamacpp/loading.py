@@ -49,10 +49,12 @@ def load_runner(
             details=details,
         )
 
-    def trial(expanded: bool) -> LlamaRunner:
-        file = expand(path, threads) if expanded else path
+    def trial(weights: str) -> LlamaRunner:
+        file = _weights_file(path, weights, threads)
         return open_runner(file, settings(ContextSize(TRIAL_SEQS, TRIAL_LEN), {}))
 
+    # First what may be refused, then what takes time.
+    size = fit(kv_bytes, summary.context_length, runtime, check_memory=on_cpu)
     details = {"architecture": summary.architecture, "quantization": summary.quantization}
     weights: str = runtime.weights
     if weights == "auto":
@@ -60,8 +62,11 @@ def load_runner(
         if on_cpu and can_expand(summary):
             weights, details["weights_choice"] = choose_weights(path, threads, trial)
     details["weights"] = weights
-    size = fit(kv_bytes, summary.context_length, runtime, check_memory=on_cpu)
-    return open_runner(expand(path, threads) if weights == "f16" else path, settings(size, details))
+    return open_runner(_weights_file(path, weights, threads), settings(size, details))
+
+
+def _weights_file(path: Path, weights: str, threads: int) -> Path:
+    return path if weights == "original" else expand(path, weights, threads)
 
 
 def _kv_type(wanted: str, *, on_cpu: bool) -> str:

@@ -1,4 +1,4 @@
-"""Choosing between original and expanded weights by trying both on this machine, once."""
+"""Choosing between original and expanded weights by trying them on this machine, once."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from inferflux_runner_llamacpp.host import cache_folder, cpu_identity
 from inferflux_runner_llamacpp.runner import LlamaRunner
 from inferflux_runner_llamacpp.weights import file_identity
 
-__all__ = ["TRIAL_LEN", "TRIAL_SEQS", "Timings", "choose_weights"]
+__all__ = ["CANDIDATES", "TRIAL_LEN", "TRIAL_SEQS", "Timings", "choose_weights"]
 
 logger = logging.getLogger("inferflux.llamacpp")
 
@@ -28,7 +28,7 @@ TRIAL_SEQS: Final = 8
 TRIAL_LEN: Final = 256
 _PROMPT: Final = 64
 _ANSWER: Final = 64
-_MARGIN: Final = 0.95
+_HANDICAP: Final = 1.05
 """Expanded weights take more memory: they must earn it."""
 
 
@@ -48,46 +48,47 @@ class Timings(msgspec.Struct, frozen=True):
         return math.sqrt(alone * together)
 
 
-class _Choice(msgspec.Struct, frozen=True):
-    weights: str
-    original: Timings
-    expanded: Timings
+CANDIDATES: Final = ("original", "q8_0", "f16")
 
 
 def choose_weights(
-    path: Path, threads: int, trial: Callable[[bool], LlamaRunner]
+    path: Path, threads: int, trial: Callable[[str], LlamaRunner]
 ) -> tuple[str, str]:
-    """`original` or `f16`, whichever serves a request sooner here.
+    """The weights that serve a request soonest here.
 
     Args:
         path: the model.
         threads: compute threads.
-        trial: opens a small runner, on expanded weights if told so.
+        trial: opens a small runner on one of `CANDIDATES`.
 
     Returns:
         The choice and a line that says why.
     """
     file = _result_file(path, threads)
     try:
-        choice = msgspec.json.decode(file.read_bytes(), type=_Choice)
+        results = msgspec.json.decode(file.read_bytes(), type=dict[str, Timings])
     except (OSError, msgspec.DecodeError):
-        choice = _measure(trial)
-        _store(file, choice)
-    gain = choice.original.cost / choice.expanded.cost
-    return choice.weights, f"f16 weights are {gain:.2f}x as fast as the original here"
+        results = _measure(trial)
+        _store(file, results)
+    costs = {
+        name: timings.cost * (1 if name == "original" else _HANDICAP)
+        for name, timings in results.items()
+    }
+    best = min(costs, key=costs.__getitem__)
+    gain = results["original"].cost / results[best].cost
+    return best, f"measured: {best} weights, {gain:.2f}x as fast as the original"
 
 
-def _measure(trial: Callable[[bool], LlamaRunner]) -> _Choice:
-    logger.info("measuring original and expanded weights on this machine, once")
-    results = []
-    for expanded in (False, True):
-        runner = trial(expanded)
+def _measure(trial: Callable[[str], LlamaRunner]) -> dict[str, Timings]:
+    logger.info("measuring on this machine, once, which weights are fastest")
+    results = {}
+    for name in CANDIDATES:
+        runner = trial(name)
         try:
-            results.append(_time(runner))
+            results[name] = _time(runner)
         finally:
             runner.close()
-    better = results[1].cost < results[0].cost * _MARGIN
-    return _Choice("f16" if better else "original", *results)
+    return results
 
 
 def _time(runner: LlamaRunner) -> Timings:
@@ -127,13 +128,13 @@ def _result_file(path: Path, threads: int) -> Path:
     return cache_folder() / "tuning" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
 
 
-def _store(file: Path, choice: _Choice) -> None:
+def _store(file: Path, results: dict[str, Timings]) -> None:
     """Keep a result; a cache that cannot be written only costs the measurement again."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         handle, name = tempfile.mkstemp(dir=file.parent)
         with os.fdopen(handle, "wb") as part:
-            part.write(msgspec.json.encode(choice))
+            part.write(msgspec.json.encode(results))
         Path(name).replace(file)
     except OSError as error:
         logger.warning("cannot keep the measurement in %s: %s", file.parent, error.strerror)

@@ -1,0 +1,1 @@
+"""The `echo` backend of InferFlux: answers every prompt with the prompt."""
