@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-EXAMPLE = ROOT / "docs" / "examples" / "inferflux-backend-echo"
 
 _FOLDERS = ("api", "bench", "cli", "config", "core", "docs", "plugins", "runners")
-_FENCE = re.compile(r"^ *```(?P<info>\S*)(?P<rest>.*)$")
+_FENCE = re.compile(r"^ *```(?P<language>\S*)")
 _FILE = re.compile(r"^<!-- file: (?P<path>\S+) -->$")
 
 
@@ -44,7 +43,7 @@ def blocks(page: Path) -> Iterator[Block]:
     for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), 1):
         fence = _FENCE.match(line)
         if fence and not start:
-            start, language, text = number, fence["info"], ""
+            start, language, text = number, fence["language"], ""
             shown = _FILE.match(before)
             path = shown["path"] if shown else None
         elif fence:
