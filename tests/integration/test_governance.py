@@ -104,7 +104,9 @@ def test_limits_and_audit(tmp_path: Path) -> None:
 
     records = [json.loads(line) for line in log.read_text().splitlines()]
     assert [(r["event"], r["tenant"]) for r in records] == [
-        (event, tenant) for tenant in ("acme", "acme", "default") for event in ("received", "completed")
+        (event, tenant)
+        for tenant in ("acme", "acme", "default")
+        for event in ("received", "completed")
     ]
     assert all(r["completion_tokens"] == 40 for r in records if r["event"] == "completed")
     assert "hello" not in log.read_text()

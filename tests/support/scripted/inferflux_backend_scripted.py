@@ -2,7 +2,8 @@
 
 `[slow]` makes every step of the batch take 20 ms, `[crash]` kills the process as a failed assert would,
 `[fail]` reports a failed pass, `[lost]` reports a lost runner, `[nan]` computes logits that are not
-numbers. A model named `for-another-cpu` dies while it is loaded. Anything else is answered as the deterministic runner does, in lower-case letters.
+numbers. A model named `for-another-cpu` dies while it is loaded. Anything else is answered as the
+deterministic runner does, in lower-case letters.
 """
 
 from __future__ import annotations
