@@ -39,7 +39,7 @@ def test_serve(iam_server: Server) -> None:
     iam_server.consent(user, client)
 
     answer = {"issuer": iam_server.url.rstrip("/"), "token": log_in(iam_server.url)}
-    print(f"\n{json.dumps(answer)}", flush=True)  # noqa: T201 - the parent reads it
+    print(f"\n{json.dumps(answer)}", flush=True)
     sys.stdin.read()
 
 

@@ -18,7 +18,7 @@ __all__ = ["ContextSize", "available_bytes", "drop_zero_pages", "fit"]
 
 _DEFAULT_SEQS: Final = 32
 _DEFAULT_LEN: Final = 2048
-_DEFAULT_BUDGET: Final = 3 * 2**29
+_DEFAULT_BUDGET: Final = 768 * 2**20
 _PAD: Final = 256
 _CHUNK: Final = 2 * 2**20
 _SMALLEST_MAPPING: Final = 64 * 2**20
@@ -37,7 +37,7 @@ def fit(
 ) -> ContextSize:
     """Choose what the configuration leaves open.
 
-    Unset, the KV cache may take 1.5 GiB, and at most 40 % of free memory; sequences are given up before
+    Unset, the KV cache may take 768 MiB, and at most 40 % of free memory; sequences are given up before
     their length falls below 2,048 tokens (or what the model was trained for).
 
     Args:
