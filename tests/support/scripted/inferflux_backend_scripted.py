@@ -33,8 +33,8 @@ class ScriptedRunner(DeterministicRunner):
     def execute(self, batch: Sequence[Work]) -> Iterator[ModelOutput]:
         """Do as the prompts of the batch say, then compute it."""
         for work in batch:
-            if work.position == 0:
-                self._scripts[work.slot] = bytes(t for t in work.token_ids if t < 256)
+            # Scripts are short: a prompt that starts with a restored prefix holds none.
+            self._scripts.setdefault(work.slot, bytes(t for t in work.token_ids if t < 256))
         scripts = [self._scripts[work.slot] for work in batch]
         if any(b"[crash]" in script for script in scripts):
             os.kill(os.getpid(), signal.SIGABRT)
@@ -53,6 +53,11 @@ class ScriptedRunner(DeterministicRunner):
                 if b"[nan]" in scripts[index]:
                     output.logits[row, 0] = np.nan
             yield ModelOutput(indices, output.logits)
+
+    def release(self, slot: int) -> None:
+        """Forget a sequence and its script."""
+        super().release(slot)
+        self._scripts.pop(slot, None)
 
     def logits(self, state: int) -> NDArray[np.float32]:
         """Favour letters, so that answers are text."""
