@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import msgspec
 
@@ -67,7 +68,7 @@ class EnginePool:
                 backend,
                 config.runtime,
                 config.plugins,
-                on_restart=lambda name=model.name: on_restart(name, backend.name),  # type: ignore[misc]
+                on_restart=partial(on_restart, model.name, backend.name),
             )
             self._models[model.name] = ServedModel(model.name, backend.name, engine)
 

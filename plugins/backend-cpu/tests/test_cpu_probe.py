@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from inferflux_backend_cpu.probing import core_count, probe_cpu
+from inferflux_backend_cpu.probing import probe_cpu
 
 CPUINFO = """\
 processor\t: 0
@@ -51,4 +53,9 @@ def test_a_system_without_cpuinfo_still_has_a_name(tmp_path: Path) -> None:
 
 
 def test_only_cores_this_process_may_use_are_counted() -> None:
-    assert core_count() >= 1
+    code = (
+        "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))});"
+        "from inferflux_runner_llamacpp.host import core_count; print(core_count())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "1"

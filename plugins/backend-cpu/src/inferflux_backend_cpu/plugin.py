@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from inferflux_backend_cpu.probing import core_count, probe_cpu
+from inferflux_backend_cpu.probing import probe_cpu
 from inferflux_core.hookspecs import hookimpl
 from inferflux_core.specs import BackendSpec, Probe
+from inferflux_runner_llamacpp.host import core_count
 from inferflux_runner_llamacpp.library import build_command, ggml_libraries
 
 if TYPE_CHECKING:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from pathlib import Path
 
 from inferflux_core.specs import Probe
+from inferflux_runner_llamacpp.host import first_processor
 
-__all__ = ["core_count", "probe_cpu"]
+__all__ = ["probe_cpu"]
 
 _NOTABLE = (
     "amx_int8",
@@ -25,13 +25,6 @@ _NOTABLE = (
 """Instruction sets that llama.cpp has kernels for, the most useful first, as Linux spells them."""
 
 
-def core_count() -> int:
-    """The cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def probe_cpu(*, libraries: frozenset[str], cores: int, cpuinfo: Path) -> Probe:
     """Describe the processor.
 
@@ -46,7 +39,7 @@ def probe_cpu(*, libraries: frozenset[str], cores: int, cpuinfo: Path) -> Probe:
             available=False,
             reason="no llama.cpp library for the CPU is installed; try: pip install llama-cpp-python",
         )
-    fields = _first_processor(cpuinfo)
+    fields = first_processor(cpuinfo)
     model = fields.get("model name") or platform.processor() or platform.machine()
     flags = set((fields.get("flags") or fields.get("Features") or "").split())
     notable = [flag for flag in _NOTABLE if flag in flags]
@@ -56,13 +49,3 @@ def probe_cpu(*, libraries: frozenset[str], cores: int, cpuinfo: Path) -> Probe:
         reason=f"{device}: {', '.join(notable)}" if notable else device,
         devices=(device,),
     )
-
-
-def _first_processor(cpuinfo: Path) -> dict[str, str]:
-    try:
-        text = cpuinfo.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return {}
-    lines = text.split("\n\n", 1)[0].splitlines()
-    pairs = (line.partition(":") for line in lines)
-    return {key.strip(): value.strip() for key, _, value in pairs}

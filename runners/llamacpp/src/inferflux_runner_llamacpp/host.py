@@ -6,7 +6,7 @@ import os
 import platform
 from pathlib import Path
 
-__all__ = ["cache_folder", "core_count", "cpu_flags", "cpu_identity"]
+__all__ = ["cache_folder", "core_count", "cpu_flags", "cpu_identity", "first_processor"]
 
 
 def core_count() -> int:
@@ -18,12 +18,12 @@ def core_count() -> int:
 
 def cpu_flags() -> frozenset[str]:
     """Instruction set extensions as Linux names them; empty elsewhere."""
-    return frozenset(_first_processor().get("flags", "").split())
+    return frozenset(first_processor().get("flags", "").split())
 
 
 def cpu_identity() -> str:
     """A string that differs between machines on which measurements would differ."""
-    first = _first_processor()
+    first = first_processor()
     return "|".join((platform.machine(), first.get("model name", ""), first.get("flags", "")))
 
 
@@ -33,9 +33,10 @@ def cache_folder() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "inferflux"
 
 
-def _first_processor() -> dict[str, str]:
+def first_processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> dict[str, str]:
+    """What Linux says about the first processor; empty on other systems."""
     try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+        text = cpuinfo.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return {}
     pairs = (line.partition(":") for line in text.split("\n\n", 1)[0].splitlines())
