@@ -19,7 +19,9 @@ from inferflux_api.merging import merge
 from inferflux_api.observability.metrics import Metrics
 from inferflux_core.auth import Principal
 from inferflux_core.engine.protocol import (
+    AdapterUse,
     ChatPrompt,
+    Generate,
     Prompt,
     RequestOutput,
     TextPrompt,
@@ -27,19 +29,10 @@ from inferflux_core.engine.protocol import (
     TokenReport,
 )
 from inferflux_core.engine.sampling_params import SamplingParams
-from inferflux_core.errors import (
-    ContextLengthExceededError,
-    EngineError,
-    InferFluxError,
-    InvalidRequestError,
-)
+from inferflux_core.errors import InferFluxError, InvalidRequestError, error_from
 from inferflux_core.guardrails import Blocked, Direction, GuardrailContext
 
 __all__ = ["Delta", "Generation", "GenerationRequest", "Pipeline", "Usage"]
-
-_ENGINE_ERRORS: dict[str, type[InferFluxError]] = {
-    error.code: error for error in (ContextLengthExceededError, InvalidRequestError, EngineError)
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,12 +44,16 @@ class GenerationRequest:
         prompts: one or more; the dialect counts choices over all of them.
         params: for every prompt.
         n: choices per prompt.
+        priority: lower goes first.
+        adapters: applied together.
     """
 
     model: str | None
     prompts: list[Prompt]
     params: SamplingParams
     n: int = 1
+    priority: int = 0
+    adapters: list[AdapterUse] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +216,18 @@ class Generation:
         """The deltas of one choice, as its reader may see them."""
         chain = self._open_chain()
         salt = self._pipeline.cache_salt(self._principal)
-        outputs = self.model.engine.generate(prompt, params, salt)
+        engine = self.model.engine
+        outputs = engine.generate(
+            Generate(
+                request_id=engine.next_id(),
+                prompt=prompt,
+                params=params,
+                cache_salt=salt,
+                tenant=self._principal.tenant,
+                priority=self._request.priority,
+                adapters=self._request.adapters,
+            )
+        )
         async with aclosing(outputs):
             async for output in outputs:
                 self._count(index, output)
@@ -304,7 +312,7 @@ def _for_choice(params: SamplingParams, choice: int) -> SamplingParams:
 def _engine_error(output: RequestOutput) -> InferFluxError:
     assert output.error is not None
     code, message = output.error
-    return _ENGINE_ERRORS.get(code, EngineError)(message, param=output.param)
+    return error_from(code, message, output.param)
 
 
 def _map_strings(value: Any, function: Any) -> Any:

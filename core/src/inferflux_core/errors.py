@@ -26,6 +26,7 @@ __all__ = [
     "QueueFullError",
     "RateLimitedError",
     "StartupError",
+    "error_from",
 ]
 
 
@@ -136,6 +137,15 @@ class EngineUnavailableError(InferFluxError):
 
     status = 503
     code = "engine_unavailable"
+
+
+def error_from(code: str, message: str, param: str | None = None) -> InferFluxError:
+    """The error with a code that came over a wire; a plain `EngineError` if no client knows it."""
+    kinds: list[type[InferFluxError]] = [InferFluxError]
+    for kind in kinds:
+        kinds.extend(kind.__subclasses__())
+    found = next((kind for kind in kinds if kind.code == code), EngineError)
+    return found(message, param=param)
 
 
 class StartupError(Exception):

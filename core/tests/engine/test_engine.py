@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inferflux_core.engine.engine import Engine
-from inferflux_core.engine.prefix_cache import PrefixCache
+from inferflux_core.engine.kv.manager import KVCacheManager
+from inferflux_core.engine.kv.memory_tier import PrefixCache
 from inferflux_core.engine.protocol import RequestOutput
 from inferflux_core.engine.request import Request
 from inferflux_core.engine.scheduler import SchedulerLimits
@@ -24,7 +25,7 @@ def make_engine(runner: DeterministicRunner, budget: int = 32, cache: int = 1 <<
         ),
         prefill_quantum=capabilities.prefill_quantum,
     )
-    return Engine(runner, FCFSScheduler(limits), prefix_cache_bytes=cache)
+    return Engine(runner, FCFSScheduler(limits), KVCacheManager(runner, cache))
 
 
 def run(engine: Engine) -> list[RequestOutput]:

@@ -38,7 +38,7 @@ def empty(runner: LlamaRunner) -> Iterator[None]:
 def compute(
     runner: LlamaRunner, slot: int, tokens: list[int], start: int = 0
 ) -> NDArray[np.float32]:
-    (output,) = runner.execute([Work(slot, start, tokens, wants_logits=True)])
+    (output,) = runner.execute([Work(slot, start, tokens)])
     assert not output.failed
     return output.logits[0].copy()
 
@@ -50,9 +50,9 @@ def test_state_can_be_cut_into_blocks(runner: LlamaRunner) -> None:
 def test_restored_blocks_are_as_good_as_computed_ones(runner: LlamaRunner) -> None:
     compute(runner, 5, TOKENS[:128])
     expected = compute(runner, 5, TOKENS[128:], start=128)
-    blocks = runner.export_blocks(5, 0, 2, BLOCK)
+    blocks = runner.export_state(5, (0, BLOCK, 2 * BLOCK))
 
-    runner.import_blocks(2, blocks, BLOCK)
+    runner.import_state(2, blocks, (0, BLOCK, 2 * BLOCK))
     restored = compute(runner, 2, TOKENS[128:], start=128)
 
     assert np.array_equal(restored, expected)
@@ -61,12 +61,12 @@ def test_restored_blocks_are_as_good_as_computed_ones(runner: LlamaRunner) -> No
 def test_blocks_of_different_sequences_can_be_joined(runner: LlamaRunner) -> None:
     compute(runner, 0, TOKENS)
     compute(runner, 3, TOKENS[:64])
-    first = runner.export_blocks(3, 0, 1, BLOCK)
-    second = runner.export_blocks(0, 1, 1, BLOCK)
+    first = runner.export_state(3, (0, BLOCK))
+    second = runner.export_state(0, (BLOCK, 2 * BLOCK))
 
-    runner.import_blocks(1, first + second, BLOCK)
+    runner.import_state(1, first + second, (0, BLOCK, 2 * BLOCK))
 
-    assert runner.export_blocks(1, 1, 1, BLOCK) == second
+    assert runner.export_state(1, (BLOCK, 2 * BLOCK)) == second
     assert compute(runner, 1, TOKENS[128:], start=128).argmax() == (
         compute(runner, 4, TOKENS).argmax()
     )
@@ -75,7 +75,7 @@ def test_blocks_of_different_sequences_can_be_joined(runner: LlamaRunner) -> Non
 def test_content_depends_on_what_came_before(runner: LlamaRunner) -> None:
     compute(runner, 0, TOKENS[:128])
     compute(runner, 1, TOKENS[64:128] + TOKENS[64:128])
-    assert runner.export_blocks(0, 1, 1, BLOCK) != runner.export_blocks(1, 1, 1, BLOCK)
+    assert runner.export_state(0, (BLOCK, 2 * BLOCK)) != runner.export_state(1, (BLOCK, 2 * BLOCK))
 
 
 def test_a_released_slot_is_empty(runner: LlamaRunner) -> None:
@@ -102,7 +102,7 @@ def test_holes_between_slots_change_nothing(
     for slot in slots:
         compute(runner, slot, TOKENS[slot : slot + 20])
 
-    (output,) = runner.execute([Work(s, 20, [5 + s], wants_logits=True) for s in slots])
+    (output,) = runner.execute([Work(s, 20, [5 + s]) for s in slots])
 
     assert list(output.indices) == list(range(len(slots)))
     assert output.logits.argmax(axis=1).tolist() == expected
@@ -112,7 +112,7 @@ def test_holes_between_slots_change_nothing(
 def test_rows_come_back_in_the_order_of_the_batch(runner: LlamaRunner) -> None:
     for slot in (3, 0, 1):
         compute(runner, slot, TOKENS[slot : slot + 20])
-    works = [Work(slot, 20, [9], wants_logits=True) for slot in (3, 0, 1)]
+    works = [Work(slot, 20, [9]) for slot in (3, 0, 1)]
 
     (output,) = runner.execute(works)
 

@@ -39,7 +39,7 @@ class StubRunner:
 
     def execute(self, batch: Sequence[Work]) -> Iterator[ModelOutput]:
         """One pass: the next byte of the line for every sequence whose prompt is complete."""
-        indices = [i for i, work in enumerate(batch) if work.wants_logits]
+        indices = [i for i, work in enumerate(batch) for _ in range(work.num_logits)]
         logits = np.zeros((len(indices), self.capabilities.vocab_size), np.float32)
         for row, index in enumerate(indices):
             slot = batch[index].slot

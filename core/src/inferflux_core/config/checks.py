@@ -31,16 +31,7 @@ def check(config: Config) -> None:
 
 
 def _check_available(config: Config) -> None:
-    runtime = config.runtime
-    drafting = runtime.speculative_decoding
     unavailable: tuple[tuple[KeyPath, bool], ...] = (
-        (("runtime", "speculative_decoding", "enabled"), drafting.enabled),
-        (("runtime", "speculative_decoding", "draft_model"), drafting.draft_model is not None),
-        (
-            ("runtime", "speculative_decoding", "max_prefill_tokens"),
-            drafting.max_prefill_tokens is not None,
-        ),
-        (("runtime", "nvme_offload", "path"), runtime.nvme_offload.path is not None),
         (("guardrails", "opa_endpoint"), config.guardrails.opa_endpoint is not None),
     )
     for path, is_set in unavailable:

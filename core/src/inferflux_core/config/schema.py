@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Meta
 
 __all__ = [
+    "AdapterConfig",
     "ApiKeyConfig",
     "AuditConfig",
     "AuthConfig",
@@ -45,26 +46,46 @@ class ServerConfig(Section, frozen=True):
     drain_timeout: Seconds = 30.0
 
 
+class AdapterConfig(Section, frozen=True):
+    """A LoRA adapter that is loaded with its model, and served as a model of this name."""
+
+    name: str
+    path: str
+
+
 class ModelConfig(Section, frozen=True):
-    """One model. `path` is a file, or `pkg://module/file` for weights in a Python package."""
+    """One model. `path` is a file, or `pkg://module/file` for weights in a Python package.
+
+    A model that is loaded on demand, or that has an `idle_ttl` in seconds, leaves memory when nobody
+    uses it. Adapters are files; those in `adapters_folder` are loaded and unloaded as they come and go.
+    """
 
     path: str | None = None
     name: str | None = None
     chat_template: str | None = None
+    load: Literal["startup", "on_demand"] = "startup"
+    idle_ttl: Seconds | None = None
+    adapters: list[AdapterConfig] = []
+    adapters_folder: str | None = None
 
 
 class SpeculativeDecodingConfig(Section, frozen=True):
-    """Drafting several tokens ahead."""
+    """Drafting several tokens ahead, from the text so far, or with a smaller model of the same vocabulary.
+
+    A draft model is not asked about prompts of more than `max_prefill_tokens` tokens.
+    """
 
     enabled: bool = False
     draft_model: str | None = None
     max_prefill_tokens: PositiveInt | None = None
+    max_draft_tokens: PositiveInt = 8
 
 
 class NvmeOffloadConfig(Section, frozen=True):
-    """Keeping KV state on disk."""
+    """Keeping KV state in a folder on disk, which may grow to `max_bytes`."""
 
     path: str | None = None
+    max_bytes: PositiveInt = 8 * 1024 * 1024 * 1024
 
 
 class RuntimeConfig(Section, frozen=True):
@@ -76,11 +97,15 @@ class RuntimeConfig(Section, frozen=True):
     max_model_len: PositiveInt | None = None
     max_num_batched_tokens: Annotated[int, Meta(ge=64)] = 512
     max_queue: NonNegativeInt = 256
-    prefix_cache_bytes: NonNegativeInt = 128 * 1024 * 1024
+    max_inter_token_ms: Annotated[float, Meta(gt=0)] | None = 300.0
+    prefix_cache_bytes: NonNegativeInt | None = None
+    memory_budget_bytes: PositiveInt | None = None
     share_prefixes_between_tenants: bool = False
     kv_cache_type: Literal["auto", "f16", "bf16", "q8_0"] = "auto"
     weights: Literal["auto", "original", "q8_0", "f16"] = "auto"
     threads: PositiveInt | None = None
+    flash_attention: Literal["auto", "on", "off"] = "auto"
+    kv_layout: Literal["auto", "streams", "unified"] = "auto"
     gpu_layers: NonNegativeInt | None = None
     mps_layers: NonNegativeInt | None = None
     load_timeout: Seconds = 600.0

@@ -18,6 +18,9 @@ from inferflux_core.engine.framing import ConnectionClosedError
 from inferflux_core.engine.process import EngineProcess
 from inferflux_core.engine.protocol import (
     Abort,
+    Answer,
+    Call,
+    CallFailed,
     EngineStats,
     Event,
     Generate,
@@ -26,16 +29,15 @@ from inferflux_core.engine.protocol import (
     Outputs,
     Ping,
     Pong,
-    Prompt,
     RequestOutput,
     Shutdown,
 )
-from inferflux_core.engine.sampling_params import SamplingParams
 from inferflux_core.errors import (
     EngineUnavailableError,
     ModelLoadError,
     QueueFullError,
     StartupError,
+    error_from,
 )
 from inferflux_core.models import reference
 from inferflux_core.specs import BackendSpec
@@ -90,6 +92,7 @@ class AsyncEngine:
         self._collectors: dict[int, OutputCollector] = {}
         self._idle = asyncio.Event()
         self._idle.set()
+        self._calls: dict[int, asyncio.Future[Answer]] = {}
         self._next_id = 0
         self._supervisor: asyncio.Task[None] | None = None
         self._last_pong = 0.0
@@ -148,13 +151,36 @@ class AsyncEngine:
         self._fail_all("the server is shutting down")
         self.state = EngineState.STOPPED
 
-    async def generate(
-        self, prompt: Prompt, params: SamplingParams, cache_salt: str = ""
-    ) -> AsyncGenerator[RequestOutput, None]:
-        """Run one request.
+    def next_id(self) -> int:
+        """A number for a request or a call, never given out before."""
+        self._next_id += 1
+        return self._next_id
 
-        The request is aborted when the generator is closed early. It shares prefixes with requests of the
-        same `cache_salt`.
+    async def call(self, call: Call) -> Answer:
+        """Have something done that is not a generation; cancelling gives up waiting.
+
+        Args:
+            call: with a `call_id` from `next_id`.
+
+        Raises:
+            EngineUnavailableError: the engine is starting, restarting or draining, or was lost meanwhile.
+            InferFluxError: what the engine refused, or failed at.
+        """
+        process = self._running_process()
+        answer = self._calls[call.call_id] = asyncio.get_running_loop().create_future()
+        process.send(call)
+        try:
+            result: Answer = await answer
+        finally:
+            del self._calls[call.call_id]
+        if isinstance(result, CallFailed):
+            raise error_from(result.code, result.message, result.param)
+        return result
+
+    async def generate(self, command: Generate) -> AsyncGenerator[RequestOutput, None]:
+        """Run one request, with a `request_id` from `next_id`.
+
+        The request is aborted when the generator is closed early.
 
         Yields:
             What is new, merged if the consumer is slow. The last output has a finish reason; a failed
@@ -165,13 +191,11 @@ class AsyncEngine:
             QueueFullError: `max_queue` requests are waiting already.
         """
         process = self._admit()
-        request_id, self._next_id = self._next_id, self._next_id + 1
+        request_id = command.request_id
         collector = self._collectors[request_id] = OutputCollector()
         self._idle.clear()
         started = time.monotonic()
-        process.send(
-            Generate(request_id=request_id, prompt=prompt, params=params, cache_salt=cache_salt)
-        )
+        process.send(command)
         try:
             while True:
                 output = await collector.get()
@@ -187,11 +211,15 @@ class AsyncEngine:
                 self._forget(request_id)
                 process.send(Abort(request_id=request_id))
 
-    def _admit(self) -> EngineProcess:
+    def _running_process(self) -> EngineProcess:
         if self._process is None or self.state is not EngineState.READY:
             raise EngineUnavailableError(
                 f"model '{self._model.name}' is {self.state.value}", retry_after=1.0
             )
+        return self._process
+
+    def _admit(self) -> EngineProcess:
+        process = self._running_process()
         queued = len(self._collectors) - self.info.max_num_seqs
         if queued >= self._runtime.max_queue:
             wait = self._seconds_per_request * (queued + 1) / self.info.max_num_seqs
@@ -199,7 +227,7 @@ class AsyncEngine:
                 f"{queued} requests are waiting already; try again later",
                 retry_after=min(max(wait, 1.0), 60.0),
             )
-        return self._process
+        return process
 
     def _forget(self, request_id: int) -> None:
         del self._collectors[request_id]
@@ -276,6 +304,10 @@ class AsyncEngine:
             self._last_pong = time.monotonic()
             if event.busy_seconds > self._runtime.hang_timeout:
                 self._kill_hung(f"has been busy with one step for {event.busy_seconds:.0f} s")
+        elif isinstance(event, Answer):
+            waiting = self._calls.get(event.call_id)
+            if waiting is not None and not waiting.done():
+                waiting.set_result(event)
 
     async def _watch(self, process: EngineProcess) -> None:
         # At least two pings must have gone unanswered.
@@ -295,6 +327,11 @@ class AsyncEngine:
 
     def _fail_all(self, message: str) -> None:
         self.stats = EngineStats()
+        for call_id, waiting in self._calls.items():
+            if not waiting.done():
+                waiting.set_result(
+                    CallFailed(call_id=call_id, code=EngineUnavailableError.code, message=message)
+                )
         for request_id, collector in self._collectors.items():
             collector.put(
                 RequestOutput(

@@ -17,16 +17,16 @@ import threading
 import time
 from collections import deque
 
+from inferflux_core.engine.assembly import LoadedEngine, assemble
 from inferflux_core.engine.engine import Engine
 from inferflux_core.engine.framing import ConnectionClosedError, read_frame
-from inferflux_core.engine.preparation import RequestFactory
 from inferflux_core.engine.protocol import (
     Abort,
+    Call,
     Event,
     Generate,
     LoadFailed,
     LoadModel,
-    ModelInfo,
     Outputs,
     Ping,
     Pong,
@@ -37,10 +37,8 @@ from inferflux_core.engine.protocol import (
     encode_frame,
 )
 from inferflux_core.engine.request import Request
-from inferflux_core.engine.runner import ModelRunner, RunnerError
-from inferflux_core.engine.scheduler import SchedulerLimits
+from inferflux_core.engine.runner import RunnerError
 from inferflux_core.errors import InferFluxError, StartupError
-from inferflux_core.plugins import PluginManager
 
 __all__ = ["main"]
 
@@ -53,7 +51,9 @@ class EngineProcess:
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
         self._send_lock = threading.Lock()
-        self._inbox: deque[Request | Abort] = deque()
+        self._loaded: LoadedEngine | None = None
+        self._ready = threading.Event()
+        self._inbox: deque[Request | Abort | Call] = deque()
         self._wake = threading.Event()
         self._stopping = False
         self._step_started: float | None = None
@@ -64,66 +64,24 @@ class EngineProcess:
         assert isinstance(command, LoadModel)
         # The reader starts before the model is loaded: threads made after OpenMP has bound the main
         # thread to a core would share that core.
-        factory_ready = threading.Event()
-        factory: list[RequestFactory] = []
-        threading.Thread(
-            target=self._read, args=(factory_ready, factory), name="reader", daemon=True
-        ).start()
+        threading.Thread(target=self._read, name="reader", daemon=True).start()
         try:
-            runner, engine, built, info = self._load(command)
+            loaded = assemble(command)
         except StartupError as error:
             self._send(LoadFailed(message=error.message, hint=error.hint))
             return 1
-        factory.append(built)
-        factory_ready.set()
-        self._send(Ready(info=info))
+        self._loaded = loaded
+        self._ready.set()
+        self._send(Ready(info=loaded.info))
+        engine = loaded.engine
         try:
             self._serve(engine)
         except RunnerError as error:
             self._send(Outputs(outputs=engine.fail_all(str(error)), stats=engine.stats()))
             return 1
         finally:
-            runner.close()
+            engine.close()
         return 0
-
-    def _load(self, command: LoadModel) -> tuple[ModelRunner, Engine, RequestFactory, ModelInfo]:
-        plugins = PluginManager(strict=False, trace=command.plugins.trace)
-        backend = plugins.backend(command.backend)
-        scheduler_spec = plugins.scheduler(command.runtime.scheduler)
-        model = command.model
-        try:
-            runner = backend.factory(model, command.runtime)
-            runner.warm_up()
-        except StartupError:
-            raise
-        except Exception as error:
-            raise StartupError(
-                f"backend '{command.backend}' failed to load the model: "
-                f"{type(error).__name__}: {error}"
-            ) from error
-        capabilities = runner.capabilities
-        quantum = capabilities.prefill_quantum
-        limits = SchedulerLimits(
-            max_num_seqs=capabilities.max_num_seqs,
-            max_num_batched_tokens=max(
-                command.runtime.max_num_batched_tokens, capabilities.max_num_seqs + quantum
-            ),
-            prefill_quantum=quantum,
-        )
-        factory = RequestFactory(runner.tokenizer, capabilities, model.chat_template)
-        info = ModelInfo(
-            name=model.name or "",
-            backend=command.backend,
-            device=capabilities.device,
-            vocab_size=capabilities.vocab_size,
-            max_model_len=capabilities.max_model_len,
-            max_num_seqs=capabilities.max_num_seqs,
-            has_chat_template=factory.has_chat_template,
-            details=capabilities.details,
-        )
-        scheduler = scheduler_spec.factory(limits)
-        engine = Engine(runner, scheduler, command.runtime.prefix_cache_bytes)
-        return runner, engine, factory, info
 
     def _serve(self, engine: Engine) -> None:
         # What lives now lives for ever; collections during a step would stall every stream.
@@ -150,14 +108,20 @@ class EngineProcess:
             self._wake.clear()
 
     def _drain_inbox(self, engine: Engine) -> None:
+        """Take in what has arrived. One slow call at a time: answers in progress must not wait for more."""
         while self._inbox:
             item = self._inbox.popleft()
-            if isinstance(item, Abort):
+            if isinstance(item, Request):
+                engine.add_request(item)
+            elif isinstance(item, Abort):
                 engine.abort_request(item.request_id)
             else:
-                engine.add_request(item)
+                assert self._loaded is not None
+                self._send(self._loaded.calls.answer(item))
+                if engine.has_unfinished_requests:
+                    return
 
-    def _read(self, ready: threading.Event, factory: list[RequestFactory]) -> None:
+    def _read(self) -> None:
         try:
             while True:
                 command = decode_command(read_frame(self._connection))
@@ -168,16 +132,17 @@ class EngineProcess:
                     self._stopping = True
                     self._wake.set()
                 else:
-                    ready.wait()
-                    self._accept(command, factory[0])
+                    self._ready.wait()
+                    assert self._loaded is not None
+                    self._accept(command, self._loaded)
         except (ConnectionClosedError, OSError):
             # The parent is gone; nobody is left to answer.
             os._exit(0)
 
-    def _accept(self, command: Generate | Abort | LoadModel, factory: RequestFactory) -> None:
+    def _accept(self, command: Generate | Abort | Call | LoadModel, loaded: LoadedEngine) -> None:
         if isinstance(command, Generate):
             try:
-                request = factory.build(command)
+                request = loaded.factory.build(command)
             except InferFluxError as error:
                 self._send(Outputs(outputs=[_refusal(command.request_id, error)]))
                 return
@@ -187,6 +152,11 @@ class EngineProcess:
             self._send(Outputs(outputs=[first]))
             self._inbox.append(request)
         elif isinstance(command, Abort):
+            self._inbox.append(command)
+        elif not isinstance(command, LoadModel):
+            if loaded.calls.is_quick(command):
+                self._send(loaded.calls.answer(command))
+                return
             self._inbox.append(command)
         self._wake.set()
 

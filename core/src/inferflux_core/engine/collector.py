@@ -20,7 +20,7 @@ class OutputCollector:
 
     def put(self, output: RequestOutput) -> None:
         """Add an output; wakes the one who waits."""
-        self._pending = output if self._pending is None else _merge(self._pending, output)
+        self._pending = output if self._pending is None else self._pending.merge(output)
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
@@ -35,18 +35,3 @@ class OutputCollector:
         output, self._pending = self._pending, None
         assert output is not None
         return output
-
-
-def _merge(first: RequestOutput, second: RequestOutput) -> RequestOutput:
-    prompt, cached = first.num_prompt_tokens, first.num_cached_tokens
-    return RequestOutput(
-        request_id=first.request_id,
-        text=first.text + second.text,
-        num_tokens=first.num_tokens + second.num_tokens,
-        finish_reason=second.finish_reason,
-        num_prompt_tokens=prompt if prompt is not None else second.num_prompt_tokens,
-        num_cached_tokens=cached if cached is not None else second.num_cached_tokens,
-        reports=first.reports + second.reports,
-        error=second.error,
-        param=second.param,
-    )

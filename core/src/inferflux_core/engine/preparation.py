@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from inferflux_core.engine.chat_template import ChatTemplate
@@ -65,7 +66,7 @@ class RequestFactory:
             ContextLengthExceededError: the prompt fills the whole context.
         """
         command.params.validate(self._capabilities.vocab_size)
-        token_ids = self._token_ids(command.prompt)
+        token_ids = self.token_ids(command.prompt)
         context = self._capabilities.max_model_len
         if not token_ids:
             raise InvalidRequestError("the prompt is empty", param="prompt")
@@ -81,22 +82,37 @@ class RequestFactory:
             params=command.params,
             detokenizer=Detokenizer(self._tokenizer.piece, command.params.stop),
             cache_salt=command.cache_salt.encode(),
+            tenant=command.tenant,
+            priority=command.priority,
             max_total_tokens=context if limit is None else min(context, len(token_ids) + limit),
         )
 
-    def _token_ids(self, prompt: Prompt) -> list[int]:
+    def token_ids(self, prompt: Prompt) -> list[int]:
+        """Render and tokenize a prompt.
+
+        Raises:
+            InvalidRequestError: it cannot be used with this model.
+        """
         if isinstance(prompt, ChatPrompt):
             return self._chat(prompt)
         if isinstance(prompt, TextPrompt):
             return self._tokenizer.encode(prompt.text, add_special=True, parse_special=True)
-        for token_id in prompt.token_ids:
+        self.check_token_ids(prompt.token_ids)
+        return list(prompt.token_ids)
+
+    def check_token_ids(self, token_ids: Sequence[int]) -> None:
+        """Check that all of them are in the vocabulary.
+
+        Raises:
+            InvalidRequestError: one is not.
+        """
+        for token_id in token_ids:
             if not 0 <= token_id < self._capabilities.vocab_size:
                 raise InvalidRequestError(
                     f"token id {token_id} is not in the vocabulary of "
                     f"{self._capabilities.vocab_size}",
                     param="prompt",
                 )
-        return list(prompt.token_ids)
 
     def _chat(self, prompt: ChatPrompt) -> list[int]:
         if self._template is None:

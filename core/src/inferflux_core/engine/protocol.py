@@ -18,11 +18,20 @@ __all__ = [
     "HEADER",
     "MAX_FRAME_BYTES",
     "Abort",
+    "AdapterUse",
+    "Answer",
+    "Call",
+    "CallFailed",
     "ChatPrompt",
     "Command",
+    "Detokenize",
+    "Done",
+    "Embed",
+    "Embeddings",
     "EngineStats",
     "Event",
     "Generate",
+    "LoadAdapter",
     "LoadFailed",
     "LoadModel",
     "ModelInfo",
@@ -30,12 +39,18 @@ __all__ = [
     "Ping",
     "Pong",
     "Prompt",
+    "Rank",
     "Ready",
     "RequestOutput",
+    "Scores",
     "Shutdown",
+    "Text",
     "TextPrompt",
     "TokenPrompt",
     "TokenReport",
+    "Tokenize",
+    "Tokens",
+    "UnloadAdapter",
     "decode_command",
     "decode_event",
     "encode_frame",
@@ -76,21 +91,92 @@ Prompt = TextPrompt | TokenPrompt | ChatPrompt
 
 
 class LoadModel(_Frame, frozen=True):
-    """The first frame an engine process receives. `model.path` is a file on this machine."""
+    """The first frame an engine process receives. `model.path` is a file on this machine.
+
+    With `retune`, what was measured about model and machine before is measured again.
+    """
 
     model: ModelConfig
     backend: str
     runtime: RuntimeConfig
     plugins: PluginsConfig
+    retune: bool = False
+
+
+class AdapterUse(_Frame, frozen=True):
+    """An adapter by name, and how strongly to apply it."""
+
+    name: str
+    scale: float = 1.0
 
 
 class Generate(_Frame, frozen=True):
-    """Start a generation; prefixes are shared among requests with the same `cache_salt`."""
+    """Start a generation.
+
+    Attributes:
+        request_id: chosen by the sender.
+        prompt: what to continue.
+        params: how.
+        cache_salt: prefixes are shared among requests with the same one.
+        tenant: on whose behalf, for schedulers that are fair to tenants.
+        priority: lower goes first.
+        adapters: applied together; each must be loaded.
+    """
 
     request_id: int
     prompt: Prompt
     params: SamplingParams
     cache_salt: str = ""
+    tenant: str = ""
+    priority: int = 0
+    adapters: list[AdapterUse] = []
+
+
+class LoadAdapter(_Frame, frozen=True):
+    """Load a LoRA adapter from a file, or put it in the place of the one of that name.
+
+    Requests that run go on with the one they began with. Answered by `Done`.
+    """
+
+    call_id: int
+    name: str
+    path: str
+
+
+class UnloadAdapter(_Frame, frozen=True):
+    """Forget an adapter; requests that run keep it until they end. Answered by `Done`."""
+
+    call_id: int
+    name: str
+
+
+class Tokenize(_Frame, frozen=True):
+    """Render and tokenize a prompt. Answered by `Tokens`."""
+
+    call_id: int
+    prompt: Prompt
+
+
+class Detokenize(_Frame, frozen=True):
+    """Turn token ids into text. Answered by `Text`."""
+
+    call_id: int
+    token_ids: list[int]
+
+
+class Embed(_Frame, frozen=True):
+    """Embed texts or token sequences, as pooled by the model. Answered by `Embeddings`."""
+
+    call_id: int
+    inputs: list[TextPrompt | TokenPrompt]
+
+
+class Rank(_Frame, frozen=True):
+    """Say how well documents answer a query. Answered by `Scores`."""
+
+    call_id: int
+    query: str
+    documents: list[str]
 
 
 class Abort(_Frame, frozen=True):
@@ -107,7 +193,8 @@ class Shutdown(_Frame, frozen=True):
     """End the process."""
 
 
-Command = LoadModel | Generate | Abort | Ping | Shutdown
+Call = LoadAdapter | UnloadAdapter | Tokenize | Detokenize | Embed | Rank
+Command = LoadModel | Generate | Abort | Ping | Shutdown | Call
 
 
 class ModelInfo(_Frame, frozen=True):
@@ -121,6 +208,10 @@ class ModelInfo(_Frame, frozen=True):
     max_num_seqs: int
     has_chat_template: bool
     details: dict[str, str] = {}
+    hosts_adapters: bool = False
+    embeds: bool = False
+    ranks: bool = False
+    generates: bool = True
 
 
 class EngineStats(_Frame, frozen=True):
@@ -131,7 +222,15 @@ class EngineStats(_Frame, frozen=True):
         num_waiting: requests in the queue.
         kv_usage: share of KV cells in use, 0 to 1.
         prefix_queries: blocks of prompts looked up in the prefix cache since the start.
-        prefix_hits: those that were found.
+        prefix_hits: those that were found, in memory or on disk.
+        num_preempted: requests that had to give up their slot for a while, since the start.
+        num_drafted: tokens that were guessed ahead, since the start.
+        num_accepted: those that the model agreed with.
+        memory_blocks: blocks of the prefix cache in main memory.
+        memory_bytes: their size.
+        disk_bytes: size of the blocks on disk.
+        disk_hits: blocks that were read back from disk since the start.
+        disk_errors: files that were damaged or foreign, and writes that failed, since the start.
     """
 
     num_running: int = 0
@@ -139,6 +238,14 @@ class EngineStats(_Frame, frozen=True):
     kv_usage: float = 0.0
     prefix_queries: int = 0
     prefix_hits: int = 0
+    num_preempted: int = 0
+    num_drafted: int = 0
+    num_accepted: int = 0
+    memory_blocks: int = 0
+    memory_bytes: int = 0
+    disk_bytes: int = 0
+    disk_hits: int = 0
+    disk_errors: int = 0
 
 
 class TokenReport(_Frame, frozen=True):
@@ -161,6 +268,7 @@ class RequestOutput(_Frame, frozen=True):
         num_prompt_tokens: on the first output.
         num_cached_tokens: tokens of the prompt that were not computed again; with the first token.
         reports: one per token, if log-probabilities were asked for.
+        prompt_reports: of the prompt's tokens from the second one on, likewise; with the first token.
         error: code and message, when the reason is `error`.
         param: the parameter at fault.
     """
@@ -172,8 +280,25 @@ class RequestOutput(_Frame, frozen=True):
     num_prompt_tokens: int | None = None
     num_cached_tokens: int | None = None
     reports: list[TokenReport] = []
+    prompt_reports: list[TokenReport] = []
     error: tuple[str, str] | None = None
     param: str | None = None
+
+    def merge(self, later: RequestOutput) -> RequestOutput:
+        """This output and the one after it, as one."""
+        prompt, cached = self.num_prompt_tokens, self.num_cached_tokens
+        return RequestOutput(
+            request_id=self.request_id,
+            text=self.text + later.text,
+            num_tokens=self.num_tokens + later.num_tokens,
+            finish_reason=later.finish_reason,
+            num_prompt_tokens=prompt if prompt is not None else later.num_prompt_tokens,
+            num_cached_tokens=cached if cached is not None else later.num_cached_tokens,
+            reports=self.reports + later.reports,
+            prompt_reports=self.prompt_reports + later.prompt_reports,
+            error=later.error,
+            param=later.param,
+        )
 
 
 class Ready(_Frame, frozen=True):
@@ -202,7 +327,55 @@ class Pong(_Frame, frozen=True):
     busy_seconds: float
 
 
-Event = Ready | LoadFailed | Outputs | Pong
+class Done(_Frame, frozen=True):
+    """A call has done what it was asked for."""
+
+    call_id: int
+
+
+class Tokens(_Frame, frozen=True):
+    """The answer to `Tokenize`; `pieces` are the tokens' bytes."""
+
+    call_id: int
+    token_ids: list[int]
+    pieces: list[bytes]
+
+
+class Text(_Frame, frozen=True):
+    """The answer to `Detokenize`."""
+
+    call_id: int
+    text: str
+
+
+class Embeddings(_Frame, frozen=True):
+    """The answer to `Embed`: `vectors` is float32, little-endian, `[inputs, size]`."""
+
+    call_id: int
+    size: int
+    vectors: bytes
+    num_tokens: int
+
+
+class Scores(_Frame, frozen=True):
+    """The answer to `Rank`: one number per document, higher is better."""
+
+    call_id: int
+    scores: list[float]
+    num_tokens: int
+
+
+class CallFailed(_Frame, frozen=True):
+    """A call could not be answered: an error's code, message and parameter."""
+
+    call_id: int
+    code: str
+    message: str
+    param: str | None = None
+
+
+Answer = Done | Tokens | Text | Embeddings | Scores | CallFailed
+Event = Ready | LoadFailed | Outputs | Pong | Answer
 
 _encoder = msgspec.msgpack.Encoder()
 _command_decoder: msgspec.msgpack.Decoder[Command] = msgspec.msgpack.Decoder(Command)

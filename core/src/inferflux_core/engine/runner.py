@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from inferflux_core.engine.cost import CostModel
+
 __all__ = [
+    "AdapterHost",
+    "AdapterSet",
+    "DraftVerifier",
+    "Embedder",
     "ModelOutput",
     "ModelRunner",
     "RunnerCapabilities",
@@ -18,6 +25,10 @@ __all__ = [
     "Tokenizer",
     "Work",
 ]
+
+
+AdapterSet = tuple[tuple[int, float], ...]
+"""Handles of loaded adapters and their scales, in ascending order of handles; empty for the bare model."""
 
 
 class RunnerError(Exception):
@@ -33,7 +44,18 @@ class RunnerCapabilities:
         max_num_seqs: sequences that can be resident at once; slots are `0 .. max_num_seqs - 1`.
         max_model_len: tokens a sequence can hold.
         prefill_quantum: chunks of prompts are cut at multiples of this, where kernels are fastest.
+        max_draft_tokens: drafts that can be verified in one pass behind a sequence's last token; unless
+            it is 0, the runner is a `DraftVerifier`.
+        uniform_rows: whether sequences with different numbers of tokens cost a pass each.
+        contiguous_slots: whether idle slots between active ones cost extra.
         exports_state: whether the runner is a `StateExporter`, for this model.
+        state_fingerprint: equal for runners that can import each other's exports: it names the model's
+            weights, the library's build and the type of the cache.
+        hosts_adapters: whether the runner is an `AdapterHost`, for this model.
+        embeds: whether the runner is an `Embedder`, for this model.
+        ranks: whether its embeddings have one number, which says how well a document answers a query.
+        generates: whether the model continues texts; models that only embed do not.
+        cost: what passes cost here, once `warm_up` has measured it.
         device: what executes the model, for people.
         kv_bytes_per_token: bytes of keys and values one token occupies.
         details: what was chosen at load time, e.g. `{"kv_cache_type": "bf16", "threads": "2"}`.
@@ -43,7 +65,16 @@ class RunnerCapabilities:
     max_num_seqs: int
     max_model_len: int
     prefill_quantum: int = 1
+    max_draft_tokens: int = 0
+    uniform_rows: bool = False
+    contiguous_slots: bool = False
     exports_state: bool = False
+    state_fingerprint: str = ""
+    hosts_adapters: bool = False
+    embeds: bool = False
+    ranks: bool = False
+    generates: bool = True
+    cost: CostModel | None = None
     device: str = ""
     kv_bytes_per_token: int = 0
     details: dict[str, str] = field(default_factory=dict)
@@ -57,13 +88,15 @@ class Work:
         slot: the sequence.
         position: position of the first token; equals the number of tokens the slot already holds.
         token_ids: tokens to compute.
-        wants_logits: whether the logits after the last token are needed.
+        num_logits: after how many of them, counted from the last one, logits are needed.
+        adapters: what to apply to the model for this sequence.
     """
 
     slot: int
     position: int
     token_ids: Sequence[int]
-    wants_logits: bool
+    num_logits: int = 1
+    adapters: AdapterSet = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +104,9 @@ class ModelOutput:
     """What one pass produced.
 
     Attributes:
-        indices: positions in the batch that this pass computed and that wanted logits.
+        indices: for every row of logits, the position in the batch of the work it belongs to. Rows of a
+            work come in the order of its tokens: in one output if they are at most
+            `max_draft_tokens + 1`, else in several if need be.
         logits: float32 `[len(indices), vocab_size]`; may be written to, and is valid only until the
             iterator advances.
         failed: positions in the batch that could not be computed, with `error` saying why.
@@ -158,18 +193,58 @@ class ModelRunner(Protocol):
 class StateExporter(Protocol):
     """What a runner offers beside `ModelRunner` if its `capabilities.exports_state` is true."""
 
-    def export_blocks(self, slot: int, first: int, count: int, block_size: int) -> list[bytes]:
+    def export_state(self, slot: int, bounds: Sequence[int]) -> list[bytes]:
         """Copy keys and values out of a sequence.
 
         Args:
-            slot: the sequence; it holds at least `(first + count) * block_size` tokens.
-            first: index of the first block.
-            count: number of blocks.
-            block_size: tokens of a block.
+            slot: the sequence; it holds at least `bounds[-1]` tokens.
+            bounds: ascending positions; piece `i` holds the tokens `bounds[i] .. bounds[i + 1] - 1`.
         """
 
-    def import_blocks(self, slot: int, blocks: Sequence[bytes], block_size: int) -> None:
-        """Fill an empty slot with blocks that were exported, from the first one on.
+    def import_state(self, slot: int, pieces: Sequence[bytes], bounds: Sequence[int]) -> None:
+        """Fill an empty slot with pieces that were exported with the same bounds, which begin at 0.
+
+        Raises:
+            RunnerError: the runner cannot go on.
+        """
+
+
+@runtime_checkable
+class DraftVerifier(Protocol):
+    """What a runner offers beside `ModelRunner` if its `capabilities.max_draft_tokens` is not 0."""
+
+    def truncate(self, slot: int, length: int) -> None:
+        """Forget a sequence's tokens from position `length` on."""
+
+
+@runtime_checkable
+class AdapterHost(Protocol):
+    """What a runner offers beside `ModelRunner` if its `capabilities.hosts_adapters` is true."""
+
+    def load_adapter(self, path: Path) -> int:
+        """Load a LoRA adapter; returns its handle, which is never given out twice.
+
+        Raises:
+            InvalidRequestError: it is damaged, or was made for another model.
+        """
+
+    def free_adapter(self, handle: int) -> None:
+        """Free an adapter that no sequence uses any more."""
+
+
+@runtime_checkable
+class Embedder(Protocol):
+    """What a runner offers beside `ModelRunner` if its `capabilities.embeds` is true."""
+
+    @property
+    def max_embedding_tokens(self) -> int:
+        """Tokens an input may have."""
+
+    def embed(self, inputs: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+        """Embed token sequences: float32 `[len(inputs), size]`, pooled as the model wants it, not normalised.
+
+        With `capabilities.ranks`, `size` is 1 and an input is a query and a document, joined as the
+        model's tokenizer joins pairs.
 
         Raises:
             RunnerError: the runner cannot go on.

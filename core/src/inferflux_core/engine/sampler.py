@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from inferflux_core.engine.request import Request
 from inferflux_core.engine.sampling_params import SamplingParams
 
-__all__ = ["SampledToken", "Sampler", "TokenLogprob"]
+__all__ = ["SampledToken", "Sampler", "TokenLogprob", "log_softmax", "report"]
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.intp]
@@ -69,6 +69,8 @@ class Sampler:
         """
         reports = [self._report(r, logits[i]) for i, r in enumerate(requests)]
         for row, request in enumerate(requests):
+            if request.constraint is not None:
+                request.constraint.mask(logits[row])
             if request.params.logit_bias:
                 for token_id, bias in request.params.logit_bias.items():
                     logits[row, token_id] += bias
@@ -115,11 +117,7 @@ class Sampler:
 
     def _report(self, request: Request, row: Floats) -> Floats | None:
         """Log-probabilities of the untouched row, if the request wants to see them."""
-        if request.params.logprobs is None:
-            return None
-        shifted = row - row.max()
-        logprobs: Floats = shifted - np.log(np.exp(shifted).sum())
-        return logprobs
+        return None if request.params.logprobs is None else log_softmax(row)
 
     def _choose(self, request: Request, token_id: int, logprobs: Floats | None) -> SampledToken:
         if request.params.penalised:
@@ -127,11 +125,28 @@ class Sampler:
             counts[token_id] = counts.get(token_id, 0) + 1
         if logprobs is None:
             return SampledToken(token_id)
-        count = request.params.logprobs or 0
-        alternatives = tuple(
-            TokenLogprob(int(i), float(logprobs[i])) for i in _largest(logprobs, count)
-        )
-        return SampledToken(token_id, float(logprobs[token_id]), alternatives)
+        return report(token_id, logprobs, request.params.logprobs or 0)
+
+
+def report(token_id: int, logprobs: Floats, count: int) -> SampledToken:
+    """A token with its log-probability and the `count` likeliest alternatives.
+
+    Args:
+        token_id: the token.
+        logprobs: float32 `[vocab_size]`.
+        count: number of alternatives.
+    """
+    alternatives = tuple(
+        TokenLogprob(int(i), float(logprobs[i])) for i in _largest(logprobs, count)
+    )
+    return SampledToken(token_id, float(logprobs[token_id]), alternatives)
+
+
+def log_softmax(row: Floats) -> Floats:
+    """Natural log-probabilities of a row of logits `[vocab_size]`."""
+    shifted = row - row.max()
+    logprobs: Floats = shifted - np.log(np.exp(shifted).sum())
+    return logprobs
 
 
 def _largest(values: Floats, count: int) -> Ints:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
 from inferflux_core.errors import InvalidRequestError
 
-__all__ = ["MAX_LOGPROBS", "MAX_STOP_STRINGS", "SamplingParams"]
+__all__ = ["MAX_LOGPROBS", "MAX_STOP_STRINGS", "Constraint", "SamplingParams"]
 
 MAX_LOGPROBS: Final = 20
 MAX_STOP_STRINGS: Final = 16
@@ -25,6 +25,19 @@ _RANGES: Final[dict[str, tuple[float, float]]] = {
     "presence_penalty": (-2.0, 2.0),
     "repetition_penalty": (0.01, 100.0),
 }
+
+
+class Constraint(msgspec.Struct, frozen=True, kw_only=True):
+    """What an output has to look like.
+
+    Attributes:
+        kind: `json_schema` (a JSON Schema as JSON text), `regex`, `choice` (a JSON list of strings) or
+            `grammar` (in llguidance's Lark dialect, or GBNF).
+        value: the schema, expression, list or grammar.
+    """
+
+    kind: Literal["json_schema", "regex", "choice", "grammar"]
+    value: str
 
 
 class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,6 +62,8 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
         stop_token_ids: tokens that end the output.
         ignore_eos: go on past the model's own end.
         logprobs: report this many alternatives per token; None reports nothing.
+        prompt_logprobs: the same for the tokens of the prompt; allows `max_tokens` 0.
+        constraint: what the output has to look like.
     """
 
     max_tokens: int | None = None
@@ -66,6 +81,8 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
     stop_token_ids: list[int] = []
     ignore_eos: bool = False
     logprobs: int | None = None
+    prompt_logprobs: int | None = None
+    constraint: Constraint | None = None
 
     @property
     def greedy(self) -> bool:
@@ -99,12 +116,15 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
             value = getattr(self, name)
             if not (math.isfinite(value) and low <= value <= high):
                 _refuse(name, f"must be between {low:g} and {high:g}, not {value}")
-        if self.max_tokens is not None and self.max_tokens < 1:
-            _refuse("max_tokens", f"must be at least 1, not {self.max_tokens}")
+        least = 1 if self.prompt_logprobs is None else 0
+        if self.max_tokens is not None and self.max_tokens < least:
+            _refuse("max_tokens", f"must be at least {least}, not {self.max_tokens}")
         if self.top_k < 0:
             _refuse("top_k", f"must not be negative, not {self.top_k}")
-        if self.logprobs is not None and not 0 <= self.logprobs <= MAX_LOGPROBS:
-            _refuse("logprobs", f"must be between 0 and {MAX_LOGPROBS}, not {self.logprobs}")
+        for name in ("logprobs", "prompt_logprobs"):
+            count = getattr(self, name)
+            if count is not None and not 0 <= count <= MAX_LOGPROBS:
+                _refuse(name, f"must be between 0 and {MAX_LOGPROBS}, not {count}")
         self._validate_stops()
         self._validate_tokens(vocab_size)
 

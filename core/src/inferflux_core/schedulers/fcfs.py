@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from inferflux_core.engine.request import Request
-from inferflux_core.engine.scheduler import ScheduledRequest, SchedulerLimits
+from inferflux_core.engine.scheduler import ScheduledRequest, SchedulerLimits, SchedulerOutput
 
 __all__ = ["FCFSScheduler"]
 
@@ -41,19 +41,19 @@ class FCFSScheduler:
         self._waiting.pop(request.request_id, None)
         self._running.pop(request.request_id, None)
 
-    def schedule(self) -> list[ScheduledRequest]:
+    def schedule(self) -> SchedulerOutput:
         """Plan one step: generating requests, then prompts in order of arrival."""
         plan: list[ScheduledRequest] = []
         prompts: list[Request] = []
         for request in self._running.values():
-            if request.num_pending_tokens == 1:
-                plan.append(ScheduledRequest(request, 1))
+            if request.is_generating:
+                plan.append(ScheduledRequest(request, request.num_pending_tokens))
             else:
                 prompts.append(request)
-        budget = self._limits.max_num_batched_tokens - len(plan)
+        budget = self._limits.max_num_batched_tokens - sum(s.num_tokens for s in plan)
         for request in prompts:
             if not (num_tokens := self._chunk(request, budget)):
-                return plan
+                return SchedulerOutput(plan)
             plan.append(ScheduledRequest(request, num_tokens))
             budget -= num_tokens
         while self._waiting and len(self._running) < self._limits.max_num_seqs:
@@ -63,7 +63,7 @@ class FCFSScheduler:
             self._running[request.request_id] = self._waiting.pop(request.request_id)
             plan.append(ScheduledRequest(request, num_tokens))
             budget -= num_tokens
-        return plan
+        return SchedulerOutput(plan)
 
     def _chunk(self, request: Request, budget: int) -> int:
         """Tokens of a prompt that fit: all of it, or a multiple of the quantum."""

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from inferflux_core.engine.request import Request
-from inferflux_core.engine.scheduler import ScheduledRequest, Scheduler, SchedulerLimits
+from inferflux_core.engine.scheduler import (
+    ScheduledRequest,
+    Scheduler,
+    SchedulerLimits,
+    SchedulerOutput,
+)
 
 __all__ = ["CheckedScheduler"]
 
@@ -40,9 +45,14 @@ class CheckedScheduler:
         self._running.discard(request)
         self._check_counts()
 
-    def schedule(self) -> list[ScheduledRequest]:
+    def schedule(self) -> SchedulerOutput:
         """Plan, and check the plan."""
-        plan = self._scheduler.schedule()
+        output = self._scheduler.schedule()
+        plan = output.scheduled
+        preempted = set(output.preempted)
+        assert preempted <= self._running, "a preempted request did not run"
+        self._running -= preempted
+        self._waiting |= preempted
         planned = {scheduled.request for scheduled in plan}
         assert len(planned) == len(plan), "a request is in the plan twice"
         assert planned <= self._waiting | self._running, "the plan names a request that has ended"
@@ -55,7 +65,7 @@ class CheckedScheduler:
         for scheduled in plan:
             self._check_chunk(scheduled)
         self._check_counts()
-        return plan
+        return output
 
     def _check_chunk(self, scheduled: ScheduledRequest) -> None:
         request, num_tokens = scheduled.request, scheduled.num_tokens

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,7 @@ class DeterministicRunner:
         max_num_seqs: number of slots.
         max_model_len: tokens a slot can hold.
         prefill_quantum: as in `RunnerCapabilities`.
+        max_draft_tokens: as in `RunnerCapabilities`.
         rows_per_pass: split batches into passes of this many works, to resemble real devices.
     """
 
@@ -37,6 +39,7 @@ class DeterministicRunner:
         max_model_len: int = 256,
         prefill_quantum: int = 1,
         rows_per_pass: int = 3,
+        max_draft_tokens: int = 8,
     ) -> None:
         self.tokenizer = ByteTokenizer()
         self.capabilities = RunnerCapabilities(
@@ -44,7 +47,9 @@ class DeterministicRunner:
             max_num_seqs=max_num_seqs,
             max_model_len=max_model_len,
             prefill_quantum=prefill_quantum,
+            max_draft_tokens=max_draft_tokens,
             exports_state=True,
+            state_fingerprint="deterministic",
             device="deterministic",
         )
         self._rows_per_pass = rows_per_pass
@@ -61,31 +66,34 @@ class DeterministicRunner:
             indices = []
             rows = []
             for index in range(start, min(start + self._rows_per_pass, len(batch))):
-                state = self._advance(batch[index])
-                if batch[index].wants_logits:
-                    indices.append(index)
-                    rows.append(self.logits(state))
+                states = self._advance(batch[index])
+                wanted = states[len(states) - batch[index].num_logits :]
+                indices += [index] * len(wanted)
+                rows += [self.logits(state) for state in wanted]
             yield ModelOutput(indices, np.array(rows, np.float32))
+
+    def truncate(self, slot: int, length: int) -> None:
+        """Forget tokens from `length` on."""
+        assert 0 < length <= len(self._states[slot]), "nothing to forget"
+        del self._states[slot][length:]
 
     def release(self, slot: int) -> None:
         """Forget a sequence."""
         self._states.pop(slot, None)
 
-    def export_blocks(self, slot: int, first: int, count: int, block_size: int) -> list[bytes]:
-        """The hashes of each block's tokens."""
+    def export_state(self, slot: int, bounds: Sequence[int]) -> list[bytes]:
+        """The hashes of each piece's tokens."""
         states = self._states[slot]
-        assert len(states) >= (first + count) * block_size, "blocks that are not computed yet"
-        return [
-            array("Q", states[start : start + block_size]).tobytes()
-            for start in range(first * block_size, (first + count) * block_size, block_size)
-        ]
+        assert len(states) >= bounds[-1], "tokens that are not computed yet"
+        return [array("Q", states[low:high]).tobytes() for low, high in pairwise(bounds)]
 
-    def import_blocks(self, slot: int, blocks: Sequence[bytes], block_size: int) -> None:
+    def import_state(self, slot: int, pieces: Sequence[bytes], bounds: Sequence[int]) -> None:
         """Continue from the last hash."""
         assert slot not in self._states, f"slot {slot} is not empty"
-        states = array("Q", b"".join(blocks))
-        assert len(states) == len(blocks) * block_size, "incomplete blocks"
-        self._states[slot] = list(states)
+        assert bounds[0] == 0, "a prefix begins at the beginning"
+        for piece, (low, high) in zip(pieces, pairwise(bounds), strict=True):
+            assert len(piece) == 8 * (high - low), "an incomplete piece"
+        self._states[slot] = list(array("Q", b"".join(pieces)))
 
     def close(self) -> None:
         """Nothing to free."""
@@ -106,7 +114,7 @@ class DeterministicRunner:
             state = _mix(state, output[-1])
         return output
 
-    def _advance(self, work: Work) -> int:
+    def _advance(self, work: Work) -> list[int]:
         states = self._states.setdefault(work.slot, [])
         assert 0 <= work.slot < self.capabilities.max_num_seqs, f"no slot {work.slot}"
         assert work.position == len(states), f"slot {work.slot} holds {len(states)} tokens"
@@ -116,7 +124,7 @@ class DeterministicRunner:
             states.append(_mix(states[-1] if states else _BASIS, token_id))
         self.num_computed_tokens += len(work.token_ids)
         assert len(states) <= self.capabilities.max_model_len, "context overflow"
-        return states[-1]
+        return states[-len(work.token_ids) :]
 
 
 def _mix(state: int, token_id: int) -> int:

@@ -39,7 +39,7 @@ class Driver:
             A copy of the logits `[vocab_size]` of every other slot.
         """
         batch = [
-            Work(slot, self._lengths.get(slot, 0), list(token_ids), slot not in quiet)
+            Work(slot, self._lengths.get(slot, 0), list(token_ids), int(slot not in quiet))
             for slot, token_ids in tokens.items()
         ]
         for slot, token_ids in tokens.items():
@@ -52,7 +52,7 @@ class Driver:
                 rows[batch[index].slot] = row.copy()
             # Samplers overwrite logits; a runner that counts on them shows itself in later steps.
             output.logits[...] = np.nan
-        wanted = {work.slot for work in batch if work.wants_logits}
+        wanted = {work.slot for work in batch if work.num_logits}
         assert set(rows) == wanted, f"logits of slots {set(rows)}, wanted {wanted}"
         return rows
 
@@ -92,7 +92,7 @@ class Driver:
 
     def _check(self, output: ModelOutput, batch: Sequence[Work]) -> None:
         assert not output.failed, f"works {output.failed} failed: {output.error}"
-        assert all(batch[index].wants_logits for index in output.indices), "unwanted logits"
+        assert all(batch[index].num_logits for index in output.indices), "unwanted logits"
         if output.indices:
             vocab_size = self.runner.capabilities.vocab_size
             assert output.logits.dtype == np.float32

@@ -125,11 +125,12 @@ class RunnerTests(LoadedModel):
         prompt = driver.encode(PASSAGE)
         size = len(prompt) // 3
         whole = driver.append(0, prompt)
-        blocks = [exporter.export_blocks(0, index, 1, size)[0] for index in (0, 1)]
-        assert exporter.export_blocks(0, 0, 2, size) == blocks
+        bounds = (0, size, 2 * size)
+        pieces = [exporter.export_state(0, bounds[i : i + 2])[0] for i in (0, 1)]
+        assert exporter.export_state(0, bounds) == pieces
         driver.release(0)
         slot = runner.capabilities.max_num_seqs - 1
-        exporter.import_blocks(slot, blocks, size)
+        exporter.import_state(slot, pieces, bounds)
         row = driver.resume(slot, 2 * size, prompt[2 * size :])
         assert_same_choice(row, whole, self.near_tie)
 

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inferflux_core.engine.engine import Engine
+from inferflux_core.engine.kv.manager import KVCacheManager
 from inferflux_core.engine.request import Request
 from inferflux_core.engine.scheduler import SchedulerLimits
 from inferflux_core.plugins import SCHEDULER
@@ -36,7 +37,7 @@ class House:
             prefill_quantum=quantum,
         )
         self.scheduler = CheckedScheduler(spec.factory(limits), limits)
-        self.engine = Engine(self.runner, self.scheduler, cache)
+        self.engine = Engine(self.runner, self.scheduler, KVCacheManager(self.runner, cache))
         self.requests: dict[int, Request] = {}
         self.finished: Counter[int] = Counter()
 
@@ -80,7 +81,7 @@ class SchedulerContract(PluginContract):
 
     def test_without_requests_there_is_nothing_to_plan(self) -> None:
         house = self.house(2, 32)
-        assert house.scheduler.schedule() == []
+        assert house.scheduler.schedule().scheduled == []
         assert house.counts() == (0, 0)
 
     def test_every_request_ends_once_with_the_tokens_it_would_get_alone(self) -> None:

@@ -64,8 +64,8 @@ class Nan(DeterministicRunner):
 class Misplaced(DeterministicRunner):
     """Imports the blocks in the wrong order."""
 
-    def import_blocks(self, slot: int, blocks: Sequence[bytes], block_size: int) -> None:
-        super().import_blocks(slot, blocks[::-1], block_size)
+    def import_state(self, slot: int, pieces: Sequence[bytes], bounds: Sequence[int]) -> None:
+        super().import_state(slot, pieces[::-1], bounds)
 
 
 class Fragile(DeterministicRunner):

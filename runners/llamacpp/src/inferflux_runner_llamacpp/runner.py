@@ -88,13 +88,14 @@ class LlamaRunner:
     def _learn_state_layout(self, token: int) -> None:
         """See whether this model's state can be cut into blocks, by a round trip."""
         tokens = [token] * _PROBE_TOKENS
-        list(self.execute([Work(0, 0, tokens, wants_logits=False)]))
+        list(self.execute([Work(0, 0, tokens, 0)]))
         self._codec = StateCodec.probe(self._context, 0, _PROBE_TOKENS)
         if self._codec is not None:
-            blocks = self.export_blocks(0, 0, _PROBE_TOKENS, 1)
+            bounds = range(_PROBE_TOKENS + 1)
+            pieces = self.export_state(0, bounds)
             self.release(0)
-            self.import_blocks(0, blocks, 1)
-            if self.export_blocks(0, 0, _PROBE_TOKENS, 1) != blocks:
+            self.import_state(0, pieces, bounds)
+            if self.export_state(0, bounds) != pieces:
                 self._codec = None
         self.release(0)
         self.capabilities = replace(self.capabilities, exports_state=self._codec is not None)
@@ -104,7 +105,7 @@ class LlamaRunner:
         seconds = []
         for position in range(4):
             started = time.perf_counter()
-            work = [Work(slot, position, [token], wants_logits=True) for slot in range(slots)]
+            work = [Work(slot, position, [token]) for slot in range(slots)]
             for output in self.execute(work):
                 seconds.append(time.perf_counter() - started)
                 self._check(output)
@@ -140,20 +141,25 @@ class LlamaRunner:
             self._seq_rm(self._memory, slot, -1, -1)
             self._lengths[slot] = 0
 
-    def export_blocks(self, slot: int, first: int, count: int, block_size: int) -> list[bytes]:
-        """Copy blocks of keys and values out of a sequence."""
-        assert self._codec is not None
-        return self._codec.export(slot, self._lengths[slot], first, count, block_size)
+    def truncate(self, slot: int, length: int) -> None:
+        """Forget tokens from `length` on."""
+        self._seq_rm(self._memory, slot, length, -1)
+        self._lengths[slot] = length
 
-    def import_blocks(self, slot: int, blocks: Sequence[bytes], block_size: int) -> None:
-        """Fill an empty slot with blocks that were exported.
+    def export_state(self, slot: int, bounds: Sequence[int]) -> list[bytes]:
+        """Copy keys and values out of a sequence, in pieces."""
+        assert self._codec is not None
+        return self._codec.export(slot, self._lengths[slot], bounds)
+
+    def import_state(self, slot: int, pieces: Sequence[bytes], bounds: Sequence[int]) -> None:
+        """Fill an empty slot with pieces that were exported.
 
         Raises:
             RunnerError: llama.cpp refuses them.
         """
         assert self._codec is not None
-        self._codec.restore(slot, blocks, block_size)
-        self._lengths[slot] = len(blocks) * block_size
+        self._codec.restore(slot, pieces, bounds)
+        self._lengths[slot] = bounds[-1]
 
     def close(self) -> None:
         """Free context and model."""
@@ -165,7 +171,7 @@ class LlamaRunner:
     def _decode_rows(self, batch: Sequence[Work], rows: list[int]) -> ModelOutput:
         works = [batch[i] for i in rows]
         holes = self._holes([work.slot for work in works])
-        entries = [(w.slot, w.token_ids[0], w.position, w.wants_logits) for w in works]
+        entries = [(w.slot, w.token_ids[0], w.position, bool(w.num_logits)) for w in works]
         entries += [(slot, 0, self._lengths[slot], False) for slot in holes]
         entries.sort()
         slots, tokens, positions, wanted = zip(*entries, strict=True)
@@ -178,7 +184,7 @@ class LlamaRunner:
             return self._failure(status, rows)
         for work in works:
             self._lengths[work.slot] += 1
-        indices = [i for i in rows if batch[i].wants_logits]
+        indices = [i for i in rows if batch[i].num_logits]
         return ModelOutput(indices, self._logits(len(indices)))
 
     def _decode_chunk(self, index: int, work: Work) -> ModelOutput:
@@ -187,12 +193,12 @@ class LlamaRunner:
             tokens = work.token_ids[start : start + size]
             last = start + len(tokens) == len(work.token_ids)
             batch = self._batch.chunk(
-                tokens, work.position + start, work.slot, wanted=work.wants_logits and last
+                tokens, work.position + start, work.slot, wanted=bool(work.num_logits) and last
             )
             if status := llama_cpp.llama_decode(self._context, batch):
                 return self._failure(status, [index])
             self._lengths[work.slot] += len(tokens)
-        return ModelOutput([index], self._logits(1)) if work.wants_logits else _NOTHING
+        return ModelOutput([index], self._logits(1)) if work.num_logits else _NOTHING
 
     def _holes(self, slots: list[int]) -> list[int]:
         """Idle slots between active ones that are cheaper to compute along than to leave out.

@@ -11,6 +11,7 @@ import ctypes
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 import llama_cpp
@@ -137,31 +138,30 @@ class StateCodec:
         layout = StateLayout.read(_state(context, slot).tobytes(), num_tokens)
         return cls(context, layout) if layout else None
 
-    def export(self, slot: int, num_tokens: int, first: int, count: int, size: int) -> list[bytes]:
-        """Blocks `first .. first + count - 1`, of `size` tokens each, of a slot with `num_tokens` tokens.
+    def export(self, slot: int, num_tokens: int, bounds: Sequence[int]) -> list[bytes]:
+        """The pieces between `bounds` of a slot with `num_tokens` tokens.
 
-        Content: keys of the block's tokens layer by layer, then values.
+        Content: keys of the piece's tokens layer by layer, then values.
         """
         layout = self._layout
         blob = _state(self._context, slot)
         body = layout.num_layers * 2 * _ARRAY_HEADER.size + layout.token_bytes * num_tokens
         start = self._body_offset(blob, num_tokens)
         keys, values = layout.arrays(blob[start : start + body], num_tokens)
-        blocks = []
-        for block in range(first, first + count):
-            low, high = block * size, (block + 1) * size
+        pieces = []
+        for low, high in pairwise(bounds):
             key_part = keys[:, low * layout.key_row : high * layout.key_row]
             value_part = values[:, low * layout.value_row : high * layout.value_row]
-            blocks.append(key_part.tobytes() + value_part.tobytes())
-        return blocks
+            pieces.append(key_part.tobytes() + value_part.tobytes())
+        return pieces
 
-    def restore(self, slot: int, blocks: Sequence[bytes], size: int) -> None:
-        """Fill an empty slot.
+    def restore(self, slot: int, pieces: Sequence[bytes], bounds: Sequence[int]) -> None:
+        """Fill an empty slot with the pieces between `bounds`, which begin at 0.
 
         Raises:
             RunnerError: llama.cpp refuses the state; the slot's content is unknown then.
         """
-        layout, num_tokens = self._layout, len(blocks) * size
+        layout, num_tokens = self._layout, bounds[-1]
         head = self._head(num_tokens)
         body = layout.num_layers * 2 * _ARRAY_HEADER.size + layout.token_bytes * num_tokens
         tail = _U32.size * (layout.num_streams - 1)
@@ -170,10 +170,9 @@ class StateCodec:
         content = blob[len(head) : len(head) + body]
         self._write_headers(content, num_tokens)
         keys, values = layout.arrays(content, num_tokens)
-        split = layout.num_layers * size * layout.key_row
-        for index, block in enumerate(blocks):
-            low, high = index * size, (index + 1) * size
-            data = np.frombuffer(block, np.uint8)
+        for piece, (low, high) in zip(pieces, pairwise(bounds), strict=True):
+            split = layout.num_layers * (high - low) * layout.key_row
+            data = np.frombuffer(piece, np.uint8)
             keys[:, low * layout.key_row : high * layout.key_row] = data[:split].reshape(
                 layout.num_layers, -1
             )

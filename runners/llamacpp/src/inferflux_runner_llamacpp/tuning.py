@@ -94,7 +94,7 @@ def _measure(trial: Callable[[str], LlamaRunner]) -> dict[str, Timings]:
 def _time(runner: LlamaRunner) -> Timings:
     """Best of a few runs each: noise only ever adds."""
     tokens = [(17 * i) % 997 + 3 for i in range(_PROMPT)]
-    prompt = min(_run(runner, [Work(0, 0, tokens, wants_logits=True)]) for _ in range(3))
+    prompt = min(_run(runner, [Work(0, 0, tokens)]) for _ in range(3))
     one = min(_decode(runner, 1) for _ in range(2))
     many = min(_decode(runner, TRIAL_SEQS) for _ in range(2))
     return Timings(prompt / _PROMPT, one, many)
@@ -103,7 +103,7 @@ def _time(runner: LlamaRunner) -> Timings:
 def _decode(runner: LlamaRunner, seqs: int) -> float:
     steps = []
     for position in range(5):
-        works = [Work(slot, position, [5], wants_logits=True) for slot in range(seqs)]
+        works = [Work(slot, position, [5]) for slot in range(seqs)]
         steps.append(_run(runner, works, keep=True))
     for slot in range(seqs):
         runner.release(slot)

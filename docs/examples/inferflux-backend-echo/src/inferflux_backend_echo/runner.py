@@ -41,7 +41,7 @@ class EchoRunner:
             # Prompts arrive in chunks; what follows the first logits is the echo itself.
             if work.slot not in self._repeated:
                 self._prompts.setdefault(work.slot, []).extend(work.token_ids)
-        indices = [index for index, work in enumerate(batch) if work.wants_logits]
+        indices = [i for i, work in enumerate(batch) for _ in range(work.num_logits)]
         logits = np.zeros((len(indices), self.capabilities.vocab_size), np.float32)
         for row, index in enumerate(indices):
             logits[row, self._next_token(batch[index].slot)] = 100.0

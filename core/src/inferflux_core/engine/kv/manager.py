@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 
-from inferflux_core.engine.prefix_cache import BLOCK_SIZE, PrefixCache, block_names
+from inferflux_core.engine.kv.blocks import BLOCK_SIZE, block_names
+from inferflux_core.engine.kv.memory_tier import PrefixCache
 from inferflux_core.engine.request import Request
 from inferflux_core.engine.runner import ModelRunner, StateExporter
 
-__all__ = ["PrefixSharing"]
+__all__ = ["KVCacheManager"]
 
 
-class PrefixSharing:
+@dataclass(slots=True)
+class _Prefix:
+    """What is known of a request: names of its full blocks, and contents to import into its slot."""
+
+    names: list[bytes] = field(default_factory=list)
+    pieces: list[bytes] = field(default_factory=list)
+
+
+class KVCacheManager:
     """Sits between an engine's requests and its prefix cache.
 
     A request that begins with blocks of the cache starts after them. A request that begins with a block
@@ -30,6 +40,7 @@ class PrefixSharing:
         # Blocks that a live request will compute, and who it is.
         self._leaders: dict[bytes, Request] = {}
         self._parked: dict[int, Request] = {}
+        self._prefixes: dict[int, _Prefix] = {}
 
     @property
     def num_parked(self) -> int:
@@ -43,15 +54,16 @@ class PrefixSharing:
         """
         if self._runner is None:
             return False
-        names = request.block_names = block_names(request.token_ids, request.cache_salt)
+        prefix = self._prefixes[request.request_id] = _Prefix()
+        names = prefix.names = block_names(request.token_ids, request.cache_salt)
         # The last token is always computed: its logits are what everybody waits for.
         names = names[: (len(request.token_ids) - 1) // BLOCK_SIZE]
         missing = self.cache.missing(names)
         if missing < len(names) and names[missing] in self._leaders:
             self._parked[request.request_id] = request
             return True
-        request.cached_blocks = self.cache.match(names)
-        request.num_computed_tokens = len(request.cached_blocks) * BLOCK_SIZE
+        prefix.pieces = self.cache.match(names)
+        request.num_computed_tokens = len(prefix.pieces) * BLOCK_SIZE
         request.num_cached_tokens = request.num_computed_tokens
         for name in names[missing:]:
             self._leaders.setdefault(name, request)
@@ -63,9 +75,11 @@ class PrefixSharing:
 
     def restore(self, request: Request) -> None:
         """Fill the slot that a request has just been given with what the cache had of it."""
-        if request.cached_blocks and self._runner is not None and request.slot is not None:
-            self._runner.import_blocks(request.slot, request.cached_blocks, BLOCK_SIZE)
-            request.cached_blocks = []
+        prefix = self._prefixes.get(request.request_id)
+        if prefix and prefix.pieces and self._runner is not None and request.slot is not None:
+            bounds = range(0, (len(prefix.pieces) + 1) * BLOCK_SIZE, BLOCK_SIZE)
+            self._runner.import_state(request.slot, prefix.pieces, bounds)
+            prefix.pieces = []
 
     def collect(self, requests: Iterable[Request]) -> list[Request]:
         """Keep what live requests have newly computed; returns the parked ones that waited for it."""
@@ -88,7 +102,27 @@ class PrefixSharing:
             return []
         if keep and request.slot is not None:
             self._keep(request)
+        self._prefixes.pop(request.request_id, None)
         return self._release(request)
+
+    def poll(self) -> list[Request]:
+        """Parked requests whose prefix has arrived from disk; they need not look again."""
+        return []
+
+    def wait(self, timeout: float) -> None:
+        """Sleep until `poll` has something to return, at most `timeout` seconds."""
+
+    def preempt(self, request: Request) -> None:
+        """A running request is to give up its slot: keep what is cheaper to restore than to compute.
+
+        Sets `num_computed_tokens` to what `restore` will bring back into its next slot, and
+        `num_prefill_tokens` to all tokens it has now. The engine releases the slot afterwards.
+        """
+        request.num_computed_tokens = 0
+        request.num_prefill_tokens = len(request.token_ids)
+
+    def close(self) -> None:
+        """Write what has not been written."""
 
     def check_integrity(self) -> None:
         """Assert that whoever waits has somebody to wait for; for tests."""
@@ -96,7 +130,11 @@ class PrefixSharing:
         assert not self._parked or self._leaders, "parked requests without a leader"
 
     def _leads(self, request: Request) -> bool:
-        return any(self._leaders.get(name) is request for name in request.block_names)
+        return any(self._leaders.get(name) is request for name in self._names(request))
+
+    def _names(self, request: Request) -> list[bytes]:
+        prefix = self._prefixes.get(request.request_id)
+        return prefix.names if prefix else []
 
     def _in_prompt(self, request: Request) -> bool:
         return request.num_computed_tokens < request.num_prompt_tokens
@@ -106,13 +144,14 @@ class PrefixSharing:
         assert self._runner is not None
         assert request.slot is not None
         computed = request.token_ids[: request.num_computed_tokens]
-        names = block_names(computed, request.cache_salt, request.block_names)
-        names = request.block_names = names[: len(computed) // BLOCK_SIZE]
+        prefix = self._prefixes[request.request_id]
+        names = block_names(computed, request.cache_salt, prefix.names)
+        names = prefix.names = names[: len(computed) // BLOCK_SIZE]
         first = self.cache.missing(names)
         if first == len(names):
             return
-        count = len(names) - first
-        contents = self._runner.export_blocks(request.slot, first, count, BLOCK_SIZE)
+        bounds = range(first * BLOCK_SIZE, (len(names) + 1) * BLOCK_SIZE, BLOCK_SIZE)
+        contents = self._runner.export_state(request.slot, bounds)
         for name, content in zip(names[first:], contents, strict=True):
             self.cache.store(name, content)
 

@@ -1,0 +1,1 @@
+"""Guessing several tokens ahead, and verifying them in one pass."""
