@@ -20,7 +20,15 @@ from bench import BenchError
 from bench.client import Answer, Target
 from bench.load import Workload, ask
 
-__all__ = ["Memory", "RunningServer", "ServerSpec", "load_specs", "running", "tree_memory"]
+__all__ = [
+    "Memory",
+    "RunningServer",
+    "ServerSpec",
+    "descendants",
+    "load_specs",
+    "running",
+    "tree_memory",
+]
 
 _POLL: Final = 0.05
 _STOP_SECONDS: Final = 30.0
@@ -173,14 +181,15 @@ def tree_memory(root: int) -> Memory:
     """
     peak_kib = 0
     pss_kib: int | None = 0
-    for pid in _tree(root):
+    for pid in [root, *descendants(root)]:
         peak_kib += _field(pid, "status", "VmHWM") or 0
         pss = _field(pid, "smaps_rollup", "Pss")
         pss_kib = None if pss is None or pss_kib is None else pss_kib + pss
     return Memory(peak_kib / 1024, None if pss_kib is None else pss_kib / 1024)
 
 
-def _tree(root: int) -> list[int]:
+def descendants(root: int) -> list[int]:
+    """Process ids of the children of a process, of theirs, and so on."""
     children: dict[int, list[int]] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -190,7 +199,7 @@ def _tree(root: int) -> list[int]:
     family = [root]
     for pid in family:
         family += children.get(pid, [])
-    return family
+    return family[1:]
 
 
 def _field(pid: int, file: str, name: str) -> int | None:

@@ -26,7 +26,8 @@ class FakeServer:
     Attributes:
         cut: bytes per HTTP chunk; 0 sends each event in one.
         newline: of the event stream.
-        mode: "good", or how to fail: "status", "error", "hang-up", "no-done", "garbage", "silent".
+        mode: "good", or how to fail: "status", "error", "error-later" (all but the first answer),
+            "hang-up", "no-done", "garbage", "silent".
         missing: tokens it sends too few.
         usage: whether it reports usage.
         merge: tokens in one event.
@@ -43,6 +44,7 @@ class FakeServer:
     bodies: list[dict[str, Any]] = field(default_factory=list)
     heads: list[str] = field(default_factory=list)
     connections: int = 0
+    served: int = 0
     busy: int = 0
     most_busy: int = 0
 
@@ -96,6 +98,7 @@ class FakeServer:
             writer.write(b"0\r\n\r\n")
 
     def _pieces(self, body: dict[str, Any]) -> list[bytes]:
+        self.served += 1
         count = body["max_tokens"] - self.missing
         words = ["é "] * count
         texts = ["".join(words[at : at + self.merge]) for at in range(0, count, self.merge)]
@@ -105,7 +108,7 @@ class FakeServer:
         pieces += [event(token(text), end) for text in texts]
         if self.mode == "hang-up":
             return pieces
-        if self.mode == "error":
+        if self.mode == "error" or (self.mode == "error-later" and self.served > 1):
             return [*pieces, event({"error": {"message": "engine died"}}, end)]
         if self.mode == "garbage":
             return [*pieces, b"data: {not json\n\n"]

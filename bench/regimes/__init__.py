@@ -1,0 +1,1 @@
+"""Situations in which servers differ most, each measured on a server that has just been started."""
