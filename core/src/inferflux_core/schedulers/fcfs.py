@@ -1,25 +1,29 @@
-"""First come, first served, with chunked prefill."""
+"""First come, first served, with priorities and chunked prefill."""
 
 from __future__ import annotations
 
 from inferflux_core.engine.request import Request
 from inferflux_core.engine.scheduler import ScheduledRequest, SchedulerLimits, SchedulerOutput
+from inferflux_core.engine.step_budget import PromptBudget, schedule_generating
+from inferflux_core.schedulers.queue import RequestQueue, by_priority
 
 __all__ = ["FCFSScheduler"]
 
 
 class FCFSScheduler:
-    """Serves requests in order of arrival.
+    """Serves requests by priority, and those of one priority in order of arrival.
 
-    Every step first takes one token of each request that is generating, so that answers flow evenly,
-    and spends the rest of the token budget on prompts, oldest first. The budget bounds how long a
-    newcomer's prompt can hold up everybody else's next token.
+    Every step first takes the next token of each request that is generating, so that answers flow evenly,
+    and spends what is left on prompts, whole ones one after the other: sharing the step among prompts
+    would make everybody's first token as late as the last one's.
+
+    A request that waits preempts the worst one that runs if that has a worse priority. Equals never do.
     """
 
     def __init__(self, limits: SchedulerLimits) -> None:
         self._limits = limits
-        # Insertion order is order of arrival; a dict removes from the middle in O(1).
-        self._waiting: dict[int, Request] = {}
+        self._waiting = RequestQueue()
+        # In order of admission.
         self._running: dict[int, Request] = {}
 
     @property
@@ -33,41 +37,42 @@ class FCFSScheduler:
         return len(self._running)
 
     def add_request(self, request: Request) -> None:
-        """Queue a request behind all others."""
-        self._waiting[request.request_id] = request
+        """Queue a request."""
+        self._waiting.push(request)
 
     def finish_request(self, request: Request) -> None:
         """Forget a request."""
-        self._waiting.pop(request.request_id, None)
+        self._waiting.remove(request)
         self._running.pop(request.request_id, None)
 
     def schedule(self) -> SchedulerOutput:
-        """Plan one step: generating requests, then prompts in order of arrival."""
-        plan: list[ScheduledRequest] = []
-        prompts: list[Request] = []
-        for request in self._running.values():
-            if request.is_generating:
-                plan.append(ScheduledRequest(request, request.num_pending_tokens))
-            else:
-                prompts.append(request)
-        budget = self._limits.max_num_batched_tokens - sum(s.num_tokens for s in plan)
-        for request in prompts:
-            if not (num_tokens := self._chunk(request, budget)):
-                return SchedulerOutput(plan)
-            plan.append(ScheduledRequest(request, num_tokens))
-            budget -= num_tokens
-        while self._waiting and len(self._running) < self._limits.max_num_seqs:
-            request = next(iter(self._waiting.values()))
-            if not (num_tokens := self._chunk(request, budget)):
+        """Plan one step: generating requests, then prompts that run, then newcomers."""
+        preempted = self._preempt()
+        plan = schedule_generating(self._running.values(), self._limits)
+        budget = PromptBudget(self._limits, plan)
+        if len(plan) < len(self._running):
+            prompts = [r for r in self._running.values() if not r.is_generating]
+            for request in sorted(prompts, key=by_priority):
+                if not (num_tokens := budget.take(request)):
+                    return SchedulerOutput(plan, preempted)
+                plan.append(ScheduledRequest(request, num_tokens))
+        while len(self._running) < self._limits.max_num_seqs:
+            first = self._waiting.first()
+            if first is None or not (num_tokens := budget.take(first)):
                 break
-            self._running[request.request_id] = self._waiting.pop(request.request_id)
-            plan.append(ScheduledRequest(request, num_tokens))
-            budget -= num_tokens
-        return SchedulerOutput(plan)
+            self._waiting.remove(first)
+            self._running[first.request_id] = first
+            plan.append(ScheduledRequest(first, num_tokens))
+        return SchedulerOutput(plan, preempted)
 
-    def _chunk(self, request: Request, budget: int) -> int:
-        """Tokens of a prompt that fit: all of it, or a multiple of the quantum."""
-        pending = request.num_pending_tokens
-        if pending <= budget:
-            return pending
-        return budget - budget % self._limits.prefill_quantum
+    def _preempt(self) -> list[Request]:
+        """Make room for one request of a better priority, if the house is full."""
+        first = self._waiting.first()
+        if first is None or len(self._running) < self._limits.max_num_seqs:
+            return []
+        worst = max(self._running.values(), key=by_priority)
+        if worst.priority <= first.priority:
+            return []
+        del self._running[worst.request_id]
+        self._waiting.push(worst)
+        return [worst]
