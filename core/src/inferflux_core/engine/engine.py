@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,7 @@ class Engine:
         scheduler: decides what to compute next.
         kv: shares and keeps what has been computed.
         speculator: drafts tokens ahead; None never does.
+        on_finish: called once with every request that has ended, whatever the reason.
     """
 
     def __init__(
@@ -41,8 +42,10 @@ class Engine:
         scheduler: Scheduler,
         kv: KVCacheManager,
         speculator: Speculator | None = None,
+        on_finish: Callable[[Request], None] = lambda request: None,
     ) -> None:
         self._runner = runner
+        self._on_finish = on_finish
         self._scheduler = scheduler
         self._kv = kv
         self._speculator = speculator
@@ -62,13 +65,18 @@ class Engine:
         """A snapshot for metrics."""
         capabilities = self._runner.capabilities
         used = sum(r.num_computed_tokens for r in self._requests.values() if r.slot is not None)
-        speculator = self._speculator
+        speculator, disk = self._speculator, self._kv.disk
         return EngineStats(
             num_running=self._scheduler.num_running,
             num_waiting=self._scheduler.num_waiting + self._kv.num_parked,
             kv_usage=used / (capabilities.max_num_seqs * capabilities.max_model_len),
-            prefix_queries=self._kv.cache.queries,
-            prefix_hits=self._kv.cache.hits,
+            prefix_queries=self._kv.queries,
+            prefix_hits=self._kv.hits,
+            memory_blocks=self._kv.memory_blocks,
+            memory_bytes=self._kv.memory_bytes,
+            disk_bytes=disk.size if disk else 0,
+            disk_hits=disk.hits if disk else 0,
+            disk_errors=disk.errors if disk else 0,
             num_preempted=self._num_preempted,
             num_drafted=speculator.num_drafted if speculator else 0,
             num_accepted=speculator.num_accepted if speculator else 0,
@@ -95,8 +103,11 @@ class Engine:
         Raises:
             RunnerError: the runner cannot go on.
         """
-        for request in self._kv.poll():
+        ready, followers = self._kv.poll()
+        for request in ready:
             self._scheduler.add_request(request)
+        for request in followers:
+            self.add_request(request)
         self._draft()
         plan = self._scheduler.schedule()
         for request in plan.preempted:
@@ -142,11 +153,13 @@ class Engine:
         assert request.slot is not None
         self._num_preempted += 1
         request.draft_token_ids = []
-        self._kv.preempt(request)
+        followers = self._kv.preempt(request)
         request.status = RequestStatus.WAITING
         if self._speculator is not None:
             self._speculator.forget(request)
         self._vacate(request)
+        for follower in followers:
+            self.add_request(follower)
 
     def _place(self, scheduled: ScheduledRequest) -> Work:
         """Give a request its slot, and say what is to be computed of it."""
@@ -334,6 +347,7 @@ class Engine:
             self.add_request(follower)
         if request.slot is not None:
             self._vacate(request)
+        self._on_finish(request)
 
     def _vacate(self, request: Request) -> None:
         assert request.slot is not None

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inferflux_core.backends.byte_tokenizer import ByteTokenizer
+from inferflux_core.engine.cost import CostModel
 from inferflux_core.engine.runner import ModelOutput, RunnerCapabilities, Work
 
 __all__ = ["DeterministicRunner"]
@@ -30,6 +31,7 @@ class DeterministicRunner:
         max_model_len: tokens a slot can hold.
         prefill_quantum: as in `RunnerCapabilities`.
         max_draft_tokens: as in `RunnerCapabilities`.
+        cost: as in `RunnerCapabilities`.
         rows_per_pass: split batches into passes of this many works, to resemble real devices.
     """
 
@@ -40,6 +42,7 @@ class DeterministicRunner:
         prefill_quantum: int = 1,
         rows_per_pass: int = 3,
         max_draft_tokens: int = 8,
+        cost: CostModel | None = None,
     ) -> None:
         self.tokenizer = ByteTokenizer()
         self.capabilities = RunnerCapabilities(
@@ -48,6 +51,7 @@ class DeterministicRunner:
             max_model_len=max_model_len,
             prefill_quantum=prefill_quantum,
             max_draft_tokens=max_draft_tokens,
+            cost=cost,
             exports_state=True,
             state_fingerprint="deterministic",
             device="deterministic",

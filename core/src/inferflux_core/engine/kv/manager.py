@@ -1,12 +1,14 @@
-"""Which prefixes to restore, to wait for, and to keep."""
+"""Which keys and values are computed once and used many times, and where they are meanwhile."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from inferflux_core.engine.kv.blocks import BLOCK_SIZE, block_names
-from inferflux_core.engine.kv.memory_tier import PrefixCache
+from inferflux_core.engine.kv.disk_tier import DiskTier, Loaded
+from inferflux_core.engine.kv.leaders import Leaders
+from inferflux_core.engine.kv.memory_tier import MemoryTier
 from inferflux_core.engine.request import Request
 from inferflux_core.engine.runner import ModelRunner, StateExporter
 
@@ -14,81 +16,163 @@ __all__ = ["KVCacheManager"]
 
 
 @dataclass(slots=True)
-class _Prefix:
-    """What is known of a request: names of its full blocks, and contents to import into its slot."""
+class _Sequence:
+    """What is known of a request's keys and values.
+
+    Attributes:
+        names: of its full blocks, as far as they were needed yet.
+        pieces: what to import into its next slot, consecutive from its first token on.
+        bounds: where the pieces begin and end.
+    """
 
     names: list[bytes] = field(default_factory=list)
     pieces: list[bytes] = field(default_factory=list)
+    bounds: list[int] = field(default_factory=lambda: [0])
+
+    def add(self, piece: bytes, end: int) -> None:
+        """Attach a piece behind the others."""
+        self.pieces.append(piece)
+        self.bounds.append(end)
+
+    def detach(self) -> None:
+        """Let all pieces go."""
+        self.pieces, self.bounds = [], [0]
 
 
 class KVCacheManager:
-    """Sits between an engine's requests and its prefix cache.
+    """Sits between an engine's requests and what has been computed before.
 
-    A request that begins with blocks of the cache starts after them. A request that begins with a block
-    which another one is about to compute is parked until that is done: of 32 requests that arrive together
-    with one system prompt, one computes it.
+    A request that begins with blocks which are kept starts after them. One that begins with a block which
+    another is about to compute is parked until that is done, and takes over all that the two have in
+    common: of 32 requests that arrive together with one system prompt, one computes it. What is kept
+    outlives its request in main memory, and its process on disk.
 
     Args:
         runner: where contents come from and go to; one that cannot export them shares nothing.
-        capacity: bytes to keep.
+        capacity: bytes to keep in main memory; 0 shares nothing.
+        disk: the second tier.
     """
 
-    def __init__(self, runner: ModelRunner, capacity: int) -> None:
+    def __init__(self, runner: ModelRunner, capacity: int, disk: DiskTier | None = None) -> None:
         exports = runner.capabilities.exports_state and isinstance(runner, StateExporter)
         self._runner: StateExporter | None = runner if exports and capacity else None  # type: ignore[assignment]
-        self.cache = PrefixCache(capacity if exports else 0)
-        # Blocks that a live request will compute, and who it is.
-        self._leaders: dict[bytes, Request] = {}
+        self._cost = runner.capabilities.cost
+        self._memory = MemoryTier(capacity if exports else 0)
+        self._disk = disk
+        self._leaders = Leaders()
+        self._sequences: dict[int, _Sequence] = {}
         self._parked: dict[int, Request] = {}
-        self._prefixes: dict[int, _Prefix] = {}
+        self._loading: dict[int, tuple[Request, list[bytes]]] = {}
+        # Of preempted requests: memory that the tier's own limit does not count.
+        self._suspended: dict[int, int] = {}
+        self.queries = 0
+        self.hits = 0
 
     @property
     def num_parked(self) -> int:
-        """Requests that wait for another's prefix."""
-        return len(self._parked)
+        """Requests that wait for another's prefix, or for the disk."""
+        return len(self._parked) + len(self._loading)
+
+    @property
+    def memory_blocks(self) -> int:
+        """Blocks in main memory."""
+        return len(self._memory)
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes in main memory, those of preempted requests included."""
+        return self._memory.size + sum(self._suspended.values())
+
+    @property
+    def disk(self) -> DiskTier | None:
+        """The second tier."""
+        return self._disk
 
     def park(self, request: Request) -> bool:
-        """Look a new request up; returns whether it had better wait.
+        """Look a new request up; returns whether it has to wait.
 
-        If it need not, what the cache has of it is attached, and the rest of its prompt is announced.
+        If not, what is kept of it is attached, and the rest of its prompt is announced. If so, it will
+        be handed out by `poll`, `collect` or `leave`.
         """
         if self._runner is None:
             return False
-        prefix = self._prefixes[request.request_id] = _Prefix()
-        names = prefix.names = block_names(request.token_ids, request.cache_salt)
+        sequence = self._sequences.setdefault(request.request_id, _Sequence())
+        if request.params.prompt_logprobs is not None:
+            # Logits of the whole prompt are wanted: all of it is computed.
+            return False
         # The last token is always computed: its logits are what everybody waits for.
-        names = names[: (len(request.token_ids) - 1) // BLOCK_SIZE]
-        missing = self.cache.missing(names)
-        if missing < len(names) and names[missing] in self._leaders:
-            self._parked[request.request_id] = request
-            return True
-        prefix.pieces = self.cache.match(names)
-        request.num_computed_tokens = len(prefix.pieces) * BLOCK_SIZE
-        request.num_cached_tokens = request.num_computed_tokens
-        for name in names[missing:]:
-            self._leaders.setdefault(name, request)
+        if not sequence.names:
+            sequence.names = block_names(request.token_ids[:-1], request.cache_salt)
+            self.queries += len(sequence.names)
+        names = sequence.names
+        missing = self._memory.missing(names)
+        if missing < len(names):
+            if self._leaders.follow(names[missing], request):
+                self._parked[request.request_id] = request
+                return True
+            if run := self._on_disk(names[missing:]):
+                self._leaders.lead(request, names[missing:])
+                self._loading[request.request_id] = (request, run)
+                sequence.detach()
+                self._take(sequence, self._memory.match(names[:missing]))
+                assert self._disk is not None
+                self._disk.load(request.request_id, run)
+                return True
+        self._take(sequence, self._memory.match(names))
+        self._leaders.lead(request, names[missing:])
+        self._start(request, sequence)
         return False
 
     def unpark(self, request: Request) -> bool:
         """Forget a parked request; returns whether it was one."""
-        return self._parked.pop(request.request_id, None) is not None
+        self._leaders.unfollow(request)
+        loading = self._loading.pop(request.request_id, None)
+        return self._parked.pop(request.request_id, None) is not None or loading is not None
+
+    def poll(self) -> tuple[list[Request], list[Request]]:
+        """Requests whose blocks have come from disk.
+
+        Returns:
+            Those that can be scheduled, and those that followed one of them and must look again.
+        """
+        if self._disk is None or not self._loading:
+            return [], []
+        ready: list[Request] = []
+        followers: list[Request] = []
+        for loaded in self._disk.poll():
+            if (waiting := self._loading.pop(loaded.request_id, None)) is None:
+                continue
+            request, run = waiting
+            self._arrive(request, run, loaded)
+            ready.append(request)
+            # What they wait for may be among what has come.
+            followers += self._unpark(self._leaders.dismiss(request))
+            self._leaders.lead(request, self._uncomputed(request))
+        return ready, followers
+
+    def wait(self, timeout: float) -> None:
+        """Sleep until `poll` has something to return, at most `timeout` seconds."""
+        if self._disk is not None and self._loading:
+            self._disk.wait(timeout)
 
     def restore(self, request: Request) -> None:
-        """Fill the slot that a request has just been given with what the cache had of it."""
-        prefix = self._prefixes.get(request.request_id)
-        if prefix and prefix.pieces and self._runner is not None and request.slot is not None:
-            bounds = range(0, (len(prefix.pieces) + 1) * BLOCK_SIZE, BLOCK_SIZE)
-            self._runner.import_state(request.slot, prefix.pieces, bounds)
-            prefix.pieces = []
+        """Fill the slot that a request has just been given with what was kept of it."""
+        sequence = self._sequences.get(request.request_id)
+        if sequence and sequence.pieces and self._runner is not None and request.slot is not None:
+            self._runner.import_state(request.slot, sequence.pieces, sequence.bounds)
+            sequence.detach()
+            self._suspended.pop(request.request_id, None)
 
     def collect(self, requests: Iterable[Request]) -> list[Request]:
         """Keep what live requests have newly computed; returns the parked ones that waited for it."""
         released: list[Request] = []
         for request in requests:
             # A full block follows every 64th step of an answer: not worth a copy before the end.
-            if request.slot is not None and self._leads(request) and not self._in_prompt(request):
+            if self._leaders.leads(request) and request.slot is not None and request.is_generating:
                 self._keep(request)
-                released += self._release(request)
+                followers = self._unpark(self._leaders.dismiss(request))
+                self._share_tail(request, followers)
+                released += followers
         return released
 
     def leave(self, request: Request, *, keep: bool) -> list[Request]:
@@ -102,66 +186,135 @@ class KVCacheManager:
             return []
         if keep and request.slot is not None:
             self._keep(request)
-        self._prefixes.pop(request.request_id, None)
-        return self._release(request)
+        self._sequences.pop(request.request_id, None)
+        self._suspended.pop(request.request_id, None)
+        return self._unpark(self._leaders.dismiss(request))
 
-    def poll(self) -> list[Request]:
-        """Parked requests whose prefix has arrived from disk; they need not look again."""
-        return []
-
-    def wait(self, timeout: float) -> None:
-        """Sleep until `poll` has something to return, at most `timeout` seconds."""
-
-    def preempt(self, request: Request) -> None:
-        """A running request is to give up its slot: keep what is cheaper to restore than to compute.
+    def preempt(self, request: Request) -> list[Request]:
+        """A running request is to give up its slot: keep what is sooner restored than computed.
 
         Sets `num_computed_tokens` to what `restore` will bring back into its next slot, and
         `num_prefill_tokens` to all tokens it has now. The engine releases the slot afterwards.
+
+        Returns:
+            Parked requests that waited for this one and must look again.
         """
+        computed, request.num_prefill_tokens = request.num_computed_tokens, len(request.token_ids)
         request.num_computed_tokens = 0
-        request.num_prefill_tokens = len(request.token_ids)
+        if self._runner is None:
+            return []
+        assert request.slot is not None
+        sequence = self._sequences[request.request_id]
+        if computed and self._worth_exporting(computed):
+            (piece,) = self._runner.export_state(request.slot, (0, computed))
+            if sum(self._suspended.values()) + len(piece) <= self._memory.capacity:
+                self._suspended[request.request_id] = len(piece)
+                sequence.add(piece, computed)
+        if not sequence.pieces:
+            names = sequence.names[: max(len(request.token_ids) - 1, 0) // BLOCK_SIZE]
+            self._take(sequence, self._memory.match(names))
+        request.num_computed_tokens = sequence.bounds[-1]
+        return self._unpark(self._leaders.dismiss(request))
 
     def close(self) -> None:
         """Write what has not been written."""
+        if self._disk is not None:
+            self._disk.close()
 
     def check_integrity(self) -> None:
         """Assert that whoever waits has somebody to wait for; for tests."""
-        self.cache.check_integrity()
-        assert not self._parked or self._leaders, "parked requests without a leader"
+        self._memory.check_integrity()
+        self._leaders.check_integrity(self._parked)
+        for sequence in self._sequences.values():
+            assert len(sequence.bounds) == len(sequence.pieces) + 1
+            assert sequence.bounds == sorted(set(sequence.bounds)), "pieces out of order"
 
-    def _leads(self, request: Request) -> bool:
-        return any(self._leaders.get(name) is request for name in self._names(request))
+    def _start(self, request: Request, sequence: _Sequence) -> None:
+        request.num_computed_tokens = request.num_cached_tokens = sequence.bounds[-1]
+        self.hits += sequence.bounds[-1] // BLOCK_SIZE
 
-    def _names(self, request: Request) -> list[bytes]:
-        prefix = self._prefixes.get(request.request_id)
-        return prefix.names if prefix else []
+    def _take(self, sequence: _Sequence, blocks: Sequence[bytes]) -> None:
+        """Attach the first blocks of a sequence, unless a longer prefix is attached already."""
+        if len(blocks) * BLOCK_SIZE > sequence.bounds[-1]:
+            sequence.detach()
+            for block in blocks:
+                sequence.add(block, sequence.bounds[-1] + BLOCK_SIZE)
 
-    def _in_prompt(self, request: Request) -> bool:
-        return request.num_computed_tokens < request.num_prompt_tokens
+    def _on_disk(self, names: Sequence[bytes]) -> list[bytes]:
+        run: list[bytes] = []
+        if self._disk is not None:
+            for name in names:
+                if name not in self._disk:
+                    break
+                run.append(name)
+        return run
+
+    def _arrive(self, request: Request, run: Sequence[bytes], loaded: Loaded) -> None:
+        sequence = self._sequences[request.request_id]
+        for name, content in zip(run, loaded.contents, strict=False):
+            self._memory.store(name, content)
+            sequence.add(content, sequence.bounds[-1] + BLOCK_SIZE)
+        self._start(request, sequence)
+
+    def _uncomputed(self, request: Request) -> list[bytes]:
+        names = self._sequences[request.request_id].names
+        return names[request.num_computed_tokens // BLOCK_SIZE :]
+
+    def _unpark(self, followers: Iterable[Request]) -> list[Request]:
+        """Take requests out of the car park, in order of arrival."""
+        waiting = [r for r in followers if self._parked.pop(r.request_id, None) is not None]
+        return sorted(waiting, key=lambda request: request.arrival)
 
     def _keep(self, request: Request) -> None:
-        """Store the full blocks of a slot that the cache does not have."""
+        """Store the full blocks of a slot that are nowhere yet."""
         assert self._runner is not None
         assert request.slot is not None
+        sequence = self._sequences[request.request_id]
         computed = request.token_ids[: request.num_computed_tokens]
-        prefix = self._prefixes[request.request_id]
-        names = block_names(computed, request.cache_salt, prefix.names)
-        names = prefix.names = names[: len(computed) // BLOCK_SIZE]
-        first = self.cache.missing(names)
+        names = block_names(computed, request.cache_salt, sequence.names)
+        names = sequence.names = names[: len(computed) // BLOCK_SIZE]
+        first = self._memory.missing(names)
         if first == len(names):
             return
         bounds = range(first * BLOCK_SIZE, (len(names) + 1) * BLOCK_SIZE, BLOCK_SIZE)
         contents = self._runner.export_state(request.slot, bounds)
         for name, content in zip(names[first:], contents, strict=True):
-            self.cache.store(name, content)
+            self._memory.store(name, content)
+            if self._disk is not None:
+                self._disk.store(name, content)
 
-    def _release(self, leader: Request) -> list[Request]:
-        """Let everybody go who may have waited for this one; they look again, in order of arrival."""
-        led = [name for name, request in self._leaders.items() if request is leader]
-        for name in led:
-            del self._leaders[name]
-        if not led:
-            return []
-        released = list(self._parked.values())
-        self._parked.clear()
-        return released
+    def _share_tail(self, leader: Request, followers: Sequence[Request]) -> None:
+        """Give followers what they have in common with their leader beyond full blocks."""
+        assert self._runner is not None
+        assert leader.slot is not None
+        tails: dict[int, bytes] = {}
+        for follower in followers:
+            common = _common_length(leader, follower)
+            start = common - common % BLOCK_SIZE
+            sequence = self._sequences[follower.request_id]
+            blocks = self._memory.match(sequence.names[: start // BLOCK_SIZE])
+            if start == common or len(blocks) < start // BLOCK_SIZE:
+                continue
+            if common not in tails:
+                (tails[common],) = self._runner.export_state(leader.slot, (start, common))
+            sequence.detach()
+            self._take(sequence, blocks)
+            sequence.add(tails[common], common)
+
+    def _worth_exporting(self, num_tokens: int) -> bool:
+        if self._cost is None:
+            return True
+        copies = 2 * num_tokens * self._cost.copy_seconds_per_token
+        return copies < self._cost.prefill_seconds(num_tokens)
+
+
+def _common_length(leader: Request, follower: Request) -> int:
+    """Tokens that a follower need not compute: it computes at least its last one."""
+    limit = min(len(follower.token_ids) - 1, leader.num_computed_tokens, len(leader.token_ids))
+    for at in range(0, limit, BLOCK_SIZE):
+        end = min(at + BLOCK_SIZE, limit)
+        mine, theirs = leader.token_ids[at:end], follower.token_ids[at:end]
+        if mine != theirs:
+            same = (a == b for a, b in zip(mine, theirs, strict=True))
+            return at + next(i for i, equal in enumerate(same) if not equal)
+    return limit

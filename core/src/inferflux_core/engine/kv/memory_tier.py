@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 
-__all__ = ["PrefixCache"]
+__all__ = ["MemoryTier"]
 
 
-class PrefixCache:
+class MemoryTier:
     """Blocks by name, least recently used ones dropped first.
 
     Args:
@@ -16,16 +16,12 @@ class PrefixCache:
     """
 
     def __init__(self, capacity: int) -> None:
-        self._capacity = capacity
+        self.capacity = capacity
         self._blocks: OrderedDict[bytes, bytes] = OrderedDict()
         self.size = 0
-        self.queries = 0
-        self.hits = 0
 
-    @property
-    def enabled(self) -> bool:
-        """Whether anything is kept."""
-        return self._capacity > 0
+    def __len__(self) -> int:
+        return len(self._blocks)
 
     def __contains__(self, name: bytes) -> bool:
         return name in self._blocks
@@ -41,8 +37,6 @@ class PrefixCache:
         # The end of a prefix is worth less than its beginning, so it is to be dropped sooner.
         for name in reversed(names[: len(found)]):
             self._blocks.move_to_end(name)
-        self.queries += len(names)
-        self.hits += len(found)
         return found
 
     def missing(self, names: Sequence[bytes]) -> int:
@@ -51,14 +45,14 @@ class PrefixCache:
 
     def store(self, name: bytes, content: bytes) -> None:
         """Keep a block, and drop others to make room."""
-        if name in self._blocks or len(content) > self._capacity:
+        if name in self._blocks or len(content) > self.capacity:
             return
         self._blocks[name] = content
         self.size += len(content)
-        while self.size > self._capacity:
+        while self.size > self.capacity:
             _, dropped = self._blocks.popitem(last=False)
             self.size -= len(dropped)
 
     def check_integrity(self) -> None:
         """Assert that sizes add up; for tests."""
-        assert self.size == sum(len(block) for block in self._blocks.values()) <= self._capacity
+        assert self.size == sum(len(block) for block in self._blocks.values()) <= self.capacity
