@@ -31,6 +31,7 @@ class DeterministicRunner:
         max_model_len: tokens a slot can hold.
         prefill_quantum: as in `RunnerCapabilities`.
         max_draft_tokens: as in `RunnerCapabilities`.
+        uniform_rows: as in `RunnerCapabilities`.
         cost: as in `RunnerCapabilities`.
         rows_per_pass: split batches into passes of this many works, to resemble real devices.
     """
@@ -42,6 +43,7 @@ class DeterministicRunner:
         prefill_quantum: int = 1,
         rows_per_pass: int = 3,
         max_draft_tokens: int = 8,
+        uniform_rows: bool = False,
         cost: CostModel | None = None,
     ) -> None:
         self.tokenizer = ByteTokenizer()
@@ -51,6 +53,7 @@ class DeterministicRunner:
             max_model_len=max_model_len,
             prefill_quantum=prefill_quantum,
             max_draft_tokens=max_draft_tokens,
+            uniform_rows=uniform_rows,
             cost=cost,
             exports_state=True,
             state_fingerprint="deterministic",

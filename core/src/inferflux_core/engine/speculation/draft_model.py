@@ -1,0 +1,147 @@
+"""Guessing with a smaller model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from inferflux_core.engine.request import Request
+from inferflux_core.engine.runner import DraftVerifier, ModelRunner, Tokenizer, Work
+from inferflux_core.engine.slots import SlotPool
+from inferflux_core.errors import ModelLoadError
+
+__all__ = ["DraftModelDrafter", "check_vocabulary"]
+
+
+@dataclass(slots=True)
+class _Follower:
+    """A slot of the draft model, and the tokens it holds."""
+
+    slot: int
+    held: list[int] = field(default_factory=list)
+
+
+class DraftModelDrafter:
+    """Lets a smaller model of the same vocabulary write on, greedily.
+
+    Its sequences follow the requests': what was accepted stays, the rest is forgotten. A request gets a
+    slot when one is free.
+
+    Args:
+        runner: executes the draft model; a `DraftVerifier`, or the model could not be corrected. Owned.
+        max_prefill_tokens: longer prompts are not drafted for; None is no limit.
+    """
+
+    def __init__(self, runner: ModelRunner, max_prefill_tokens: int | None = None) -> None:
+        assert isinstance(runner, DraftVerifier)
+        self._runner: ModelRunner = runner
+        self._verifier: DraftVerifier = runner
+        self._limit = max_prefill_tokens
+        self._slots = SlotPool(runner.capabilities.max_num_seqs)
+        self._followers: dict[int, _Follower] = {}
+
+    def propose(self, requests: Sequence[Request], num_tokens: int) -> list[list[int]]:
+        """Write `num_tokens` tokens for every request that has a slot.
+
+        Raises:
+            RunnerError: the draft model cannot go on.
+        """
+        followers = {
+            index: follower
+            for index, request in enumerate(requests)
+            if (follower := self._follower(request, num_tokens)) is not None
+        }
+        drafts: list[list[int]] = [[] for _ in requests]
+        pending = {
+            index: self._catch_up(follower, requests[index].token_ids)
+            for index, follower in followers.items()
+        }
+        for _ in range(num_tokens):
+            if not pending:
+                break
+            chosen = self._advance(followers, pending)
+            for index, token_id in chosen.items():
+                drafts[index].append(token_id)
+            pending = {index: [token_id] for index, token_id in chosen.items()}
+        return drafts
+
+    def forget(self, request: Request) -> None:
+        """Free a request's slot."""
+        follower = self._followers.pop(request.request_id, None)
+        if follower is not None:
+            self._runner.release(follower.slot)
+            self._slots.free(follower.slot)
+
+    def close(self) -> None:
+        """Free the draft model."""
+        self._runner.close()
+
+    def _follower(self, request: Request, num_tokens: int) -> _Follower | None:
+        capabilities = self._runner.capabilities
+        if self._limit is not None and request.num_prompt_tokens > self._limit:
+            return None
+        if len(request.token_ids) + num_tokens > capabilities.max_model_len:
+            return None
+        follower = self._followers.get(request.request_id)
+        if follower is None and len(self._followers) < capabilities.max_num_seqs:
+            follower = self._followers[request.request_id] = _Follower(self._slots.allocate())
+        return follower
+
+    def _catch_up(self, follower: _Follower, token_ids: list[int]) -> list[int]:
+        """Forget what turned out otherwise; returns the tokens to compute, at least the last one."""
+        held = follower.held
+        # Only the last few tokens can be wrong: those that were drafted.
+        same = min(len(held), len(token_ids) - 1)
+        while same and held[same - 1] != token_ids[same - 1]:
+            same -= 1
+        if same < len(held):
+            if same:
+                self._verifier.truncate(follower.slot, same)
+            else:
+                self._runner.release(follower.slot)
+            del held[same:]
+        return token_ids[same:]
+
+    def _advance(
+        self, followers: dict[int, _Follower], pending: dict[int, list[int]]
+    ) -> dict[int, int]:
+        """Compute pending tokens; returns the likeliest next one of each, where there is one."""
+        order = list(pending)
+        batch = [
+            Work(followers[index].slot, len(followers[index].held), pending[index])
+            for index in order
+        ]
+        chosen: dict[int, int] = {}
+        for output in self._runner.execute(batch):
+            best = output.logits.argmax(axis=1) if len(output.indices) else ()
+            for at, token_id in zip(output.indices, best, strict=True):
+                chosen[order[at]] = int(token_id)
+        for index in order:
+            if index in chosen:
+                followers[index].held += pending[index]
+            else:
+                # It could not be computed: begin anew next time.
+                self._runner.release(followers[index].slot)
+                followers[index].held.clear()
+        return chosen
+
+
+def check_vocabulary(target: Tokenizer, draft: Tokenizer) -> None:
+    """Check that two models mean the same by the same token ids.
+
+    Raises:
+        ModelLoadError: they do not.
+    """
+    hint = "use a draft model of the same family, or remove `speculative_decoding.draft_model`"
+    if target.vocab_size != draft.vocab_size:
+        raise ModelLoadError(
+            f"the draft model has {draft.vocab_size} tokens and the model has {target.vocab_size}",
+            hint=hint,
+        )
+    for token_id in range(target.vocab_size):
+        if target.piece(token_id) != draft.piece(token_id):
+            raise ModelLoadError(
+                f"token {token_id} is {draft.piece(token_id)!r} to the draft model and "
+                f"{target.piece(token_id)!r} to the model",
+                hint=hint,
+            )

@@ -1,0 +1,368 @@
+"""Drafts change how soon tokens come, and nothing else."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import pytest
+
+from inferflux_core.backends.byte_tokenizer import EOS_ID, ByteTokenizer
+from inferflux_core.engine.cost import CostModel
+from inferflux_core.engine.engine import Engine
+from inferflux_core.engine.kv.manager import KVCacheManager
+from inferflux_core.engine.protocol import RequestOutput
+from inferflux_core.engine.request import Request
+from inferflux_core.engine.runner import ModelOutput, RunnerError, Work
+from inferflux_core.engine.scheduler import SchedulerLimits
+from inferflux_core.engine.speculation.combined import CombinedDrafter
+from inferflux_core.engine.speculation.draft_model import DraftModelDrafter, check_vocabulary
+from inferflux_core.engine.speculation.drafter import Drafter
+from inferflux_core.engine.speculation.ngram import NgramDrafter
+from inferflux_core.engine.speculation.speculator import Speculator
+from inferflux_core.errors import ModelLoadError
+from inferflux_core.schedulers.fcfs import FCFSScheduler
+from inferflux_core.testing import DeterministicRunner, make_request
+
+
+class Periodic(DeterministicRunner):
+    """Repeats the alphabet, so that there is something to look up."""
+
+    def execute(self, batch: Sequence[Work]) -> Iterator[ModelOutput]:
+        rows = [
+            (index, work.token_ids[at])
+            for index, work in enumerate(batch)
+            for at in range(len(work.token_ids) - work.num_logits, len(work.token_ids))
+        ]
+        for _ in super().execute(batch):
+            pass
+        logits = np.zeros((len(rows), self.capabilities.vocab_size), np.float32)
+        for row, (_, token_id) in enumerate(rows):
+            logits[row, (token_id + 1 - 97) % 26 + 97] = 9
+        yield ModelOutput([index for index, _ in rows], logits)
+
+
+class Oracle:
+    """Right with a certain probability, token by token."""
+
+    def __init__(self, runner: DeterministicRunner, accuracy: float) -> None:
+        self._runner = runner
+        self._accuracy = accuracy
+        self._chance = random.Random(3)
+        self.forgotten: list[int] = []
+
+    def propose(self, requests: Sequence[Request], num_tokens: int) -> list[list[int]]:
+        return [
+            [
+                token if self._chance.random() < self._accuracy else self._chance.randrange(256)
+                for token in self._runner.continuation(
+                    r.token_ids, self._chance.randint(0, num_tokens)
+                )
+            ]
+            for r in requests
+        ]
+
+    def forget(self, request: Request) -> None:
+        self.forgotten.append(request.request_id)
+
+    def close(self) -> None:
+        pass
+
+
+def make_engine(
+    runner: DeterministicRunner, drafter: Drafter | None, max_draft_tokens: int = 8
+) -> Engine:
+    limits = SchedulerLimits(
+        max_num_seqs=runner.capabilities.max_num_seqs, max_num_batched_tokens=96
+    )
+    speculator = drafter and Speculator(drafter, runner.capabilities, max_draft_tokens)
+    return Engine(runner, FCFSScheduler(limits), KVCacheManager(runner, 1 << 16), speculator)
+
+
+def run(engine: Engine) -> dict[int, RequestOutput]:
+    """All outputs of each request, as one."""
+    whole: dict[int, RequestOutput] = {}
+    while engine.has_unfinished_requests:
+        for outputs in engine.step():
+            for output in outputs:
+                before = whole.get(output.request_id)
+                whole[output.request_id] = before.merge(output) if before else output
+        engine.check_integrity()
+    return whole
+
+
+DRAFTERS: dict[str, Callable[[DeterministicRunner], Drafter]] = {
+    "perfect": lambda runner: Oracle(runner, 1.0),
+    "good": lambda runner: Oracle(runner, 0.7),
+    "useless": lambda runner: Oracle(runner, 0.0),
+    "n-gram": lambda runner: NgramDrafter(),
+    "twin model": lambda runner: DraftModelDrafter(DeterministicRunner(2, 512)),
+    "other model": lambda runner: DraftModelDrafter(Periodic(3, 512)),
+    "combined": lambda runner: CombinedDrafter([NgramDrafter(), Oracle(runner, 0.5)]),
+}
+
+
+@pytest.mark.parametrize("uniform", [False, True])
+@pytest.mark.parametrize("kind", DRAFTERS)
+def test_answers_are_those_of_the_model_alone(kind: str, uniform: bool) -> None:
+    runner = DeterministicRunner(max_num_seqs=4, max_model_len=256, uniform_rows=uniform)
+    engine = make_engine(runner, DRAFTERS[kind](runner))
+    chance = random.Random(1)
+    prompts: dict[int, list[int]] = {}
+    requests = {}
+    for _ in range(12):
+        prompt = chance.choices(range(97, 100), k=chance.randint(1, 90))
+        request = make_request(prompt, max_tokens=chance.randint(1, 60))
+        prompts[request.request_id], requests[request.request_id] = prompt, request
+        engine.add_request(request)
+        for _ in range(chance.randint(0, 6)):
+            list(engine.step())
+            engine.check_integrity()
+    run(engine)
+
+    for request_id, request in requests.items():
+        answer = request.output_token_ids
+        assert answer == runner.continuation(prompts[request_id], len(answer))
+        assert len(request.token_ids) == request.max_total_tokens
+
+
+def test_perfect_drafts_save_steps() -> None:
+    runner = DeterministicRunner(max_num_seqs=1, max_model_len=256)
+    engine = make_engine(runner, DraftModelDrafter(DeterministicRunner(1, 512)))
+    engine.add_request(make_request(max_tokens=82))
+
+    steps = 0
+    while engine.has_unfinished_requests:
+        list(engine.step())
+        steps += 1
+
+    # Eight drafts and the model's own token a step, after the first.
+    assert steps == 1 + 81 // 9
+    assert engine.stats().num_accepted == engine.stats().num_drafted == 72
+
+
+def test_repetition_is_found() -> None:
+    runner = Periodic(max_num_seqs=2, max_model_len=512)
+    engine = make_engine(runner, NgramDrafter())
+    request = make_request("abcdefghijklmnopqrstuvwxyzabc", max_tokens=200, context=512)
+    engine.add_request(request)
+
+    output = run(engine)[request.request_id]
+
+    assert output.text == ("defghijklmnopqrstuvwxyzabc" * 8)[:200]
+    assert engine.stats().num_accepted > 150
+
+
+@pytest.mark.parametrize(
+    ("tokens", "expected"),
+    [
+        ([1, 2, 3, 4, 5, 1, 2], [3, 4, 5, 1]),
+        ([7, 7, 7], [7, 7, 7, 7]),
+        ([1, 2, 9, 1, 2, 8, 1, 2], [8, 1, 2, 8]),
+        ([4, 1, 2, 3, 5, 6, 9, 2, 3, 4, 1, 2, 3], [5, 6, 9, 2]),
+        ([1, 2, 3, 4], []),
+        ([1], []),
+    ],
+    ids=["once", "period", "latest", "longest", "never", "short"],
+)
+def test_what_an_ngram_drafter_proposes(tokens: list[int], expected: list[int]) -> None:
+    assert NgramDrafter().propose([make_request(tokens)], 4) == [expected]
+
+
+def test_an_index_grows_with_its_text() -> None:
+    chance = random.Random(5)
+    drafter, request = NgramDrafter(), make_request([1, 2])
+    for _ in range(300):
+        request.token_ids += chance.choices(range(4), k=chance.randint(1, 4))
+
+        assert drafter.propose([request], 6) == NgramDrafter().propose([request], 6)
+
+
+@pytest.mark.parametrize("stop", [["gh"], ["z"], ["tuv", "lm"]])
+def test_stop_strings_cut_accepted_runs(stop: list[str]) -> None:
+    results = []
+    for drafter in (None, NgramDrafter()):
+        engine = make_engine(Periodic(max_num_seqs=1, max_model_len=512), drafter)
+        request = make_request("xyzabcdefgh" * 2 + "xyzab", max_tokens=80, context=512, stop=stop)
+        engine.add_request(request)
+        output = run(engine)[request.request_id]
+        results.append((output.text, output.finish_reason, output.num_tokens))
+
+    assert results[0] == results[1]
+    assert results[0][1] == "stop"
+
+
+def test_the_end_cuts_accepted_runs() -> None:
+    class Ending(DeterministicRunner):
+        def logits(self, state: int) -> np.ndarray:
+            row = super().logits(state)
+            if state % 7 == 0:
+                row[EOS_ID] += 100
+            return row
+
+    results = []
+    for drafted in (False, True):
+        runner = Ending(max_num_seqs=1, max_model_len=256)
+        engine = make_engine(runner, Oracle(runner, 1.0) if drafted else None)
+        for _ in range(10):
+            engine.add_request(
+                make_request(f"text {len(results)}", max_tokens=50, ignore_eos=False)
+            )
+        results.append([(o.text, o.finish_reason, o.num_tokens) for o in run(engine).values()])
+        results[-1].sort()
+
+    assert {reason for _, reason, _ in results[0]} == {"stop"}
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"temperature": 0.8},
+        {"temperature": 1.5, "top_p": 0.9},
+        {"temperature": 0.7, "top_k": 5, "frequency_penalty": 0.5, "presence_penalty": 0.3},
+        {"temperature": 0.0, "repetition_penalty": 1.3},
+        {"temperature": 0.9, "logprobs": 2},
+    ],
+    ids=str,
+)
+def test_a_seed_draws_the_same_tokens_with_and_without_drafts(params: dict[str, float]) -> None:
+    texts = []
+    for drafted in (False, True):
+        runner = DeterministicRunner(max_num_seqs=4, max_model_len=256)
+        engine = make_engine(runner, Oracle(runner, 0.5) if drafted else None)
+        requests = [make_request("abc", max_tokens=40, seed=seed, **params) for seed in range(6)]
+        for request in requests:
+            engine.add_request(request)
+        outputs = run(engine)
+        texts.append([(r.output_token_ids, outputs[r.request_id].reports) for r in requests])
+
+    assert texts[0] == texts[1]
+
+
+def test_drafts_leave_the_distribution_alone() -> None:
+    """Chi-square over the last two tokens of 2,000 answers; 66.6 is its 0.1 % point for 35 degrees."""
+
+    class Few(DeterministicRunner):
+        def logits(self, state: int) -> np.ndarray:
+            row = np.full(self.capabilities.vocab_size, -np.inf, np.float32)
+            row[:6] = super().logits(state % 5)[:6] / 4
+            return row
+
+    counts = []
+    for drafted in (False, True):
+        runner = Few(max_num_seqs=16, max_model_len=64)
+        engine = make_engine(runner, Oracle(runner, 0.9) if drafted else None, 3)
+        requests = [
+            make_request("a", max_tokens=3, temperature=1.0, seed=seed + 10_000 * drafted)
+            for seed in range(2000)
+        ]
+        for request in requests:
+            engine.add_request(request)
+        run(engine)
+        counts.append(Counter(tuple(r.output_token_ids[1:3]) for r in requests))
+        if drafted:
+            assert engine.stats().num_accepted > 500
+
+    plain, drafted_counts = counts
+    cells = [cell for cell in plain | drafted_counts if plain[cell] + drafted_counts[cell] > 20]
+    chi_square = sum(
+        (plain[cell] - drafted_counts[cell]) ** 2 / (plain[cell] + drafted_counts[cell])
+        for cell in cells
+    )
+    assert 10 < len(cells) <= 36
+    assert chi_square < 66.6
+
+
+@pytest.mark.parametrize(
+    ("seconds_per_row", "drafts"), [(0.0001, True), (1.0, False)], ids=["cheap", "dear"]
+)
+def test_drafts_are_verified_where_rows_are_cheap(seconds_per_row: float, drafts: bool) -> None:
+    cost = CostModel(decode=((1, 1.0), (64, 1.0 + 63 * seconds_per_row)), prefill=((64, 1.0),))
+    runner = DeterministicRunner(max_num_seqs=1, max_model_len=256, cost=cost)
+    engine = make_engine(runner, Oracle(runner, 1.0))
+    engine.add_request(make_request(max_tokens=60))
+
+    run(engine)
+
+    assert (engine.stats().num_drafted > 0) is drafts
+
+
+def test_bad_drafts_are_given_up_and_tried_again() -> None:
+    cost = CostModel(decode=((1, 1.0), (9, 3.0)), prefill=((64, 1.0),))
+    runner = DeterministicRunner(max_num_seqs=1, max_model_len=2048, cost=cost)
+    engine = make_engine(runner, Oracle(runner, 0.0))
+    engine.add_request(make_request(max_tokens=1000, context=2048))
+
+    run(engine)
+
+    # Far fewer than the thousands that an unguarded drafter would have had verified.
+    assert 10 < engine.stats().num_drafted < 400
+
+
+def test_a_broken_draft_model_is_switched_off(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(DeterministicRunner):
+        closed = False
+
+        def execute(self, batch: Sequence[Work]) -> Iterator[ModelOutput]:
+            raise RunnerError("it burnt down")
+            yield
+
+        def close(self) -> None:
+            self.closed = True
+
+    broken = Broken()
+    runner = DeterministicRunner(max_num_seqs=2, max_model_len=256)
+    engine = make_engine(runner, DraftModelDrafter(broken))
+    request = make_request(max_tokens=20)
+    prompt = list(request.token_ids)
+    engine.add_request(request)
+
+    run(engine)
+
+    assert request.output_token_ids == runner.continuation(prompt, 20)
+    assert broken.closed
+    assert "it burnt down" in caplog.text
+
+
+def test_long_prompts_are_not_drafted_for() -> None:
+    drafter = DraftModelDrafter(DeterministicRunner(2, 256), max_prefill_tokens=10)
+
+    short, long = drafter.propose([make_request("a" * 10), make_request("a" * 11)], 3)
+
+    assert (len(short), long) == (3, [])
+
+
+def test_a_draft_models_slots_are_given_back() -> None:
+    drafter = DraftModelDrafter(DeterministicRunner(2, 256))
+    requests = [make_request(f"text {i}") for i in range(5)]
+
+    for request in requests:
+        (draft,) = drafter.propose([request], 3)
+        assert len(draft) == 3
+        drafter.forget(request)
+
+
+def test_another_vocabulary_is_refused() -> None:
+    class Shifted(ByteTokenizer):
+        def piece(self, token_id: int) -> bytes:
+            return super().piece(token_id ^ 1) if token_id < 256 else b""
+
+    check_vocabulary(ByteTokenizer(), ByteTokenizer())
+    with pytest.raises(ModelLoadError, match="to the draft model"):
+        check_vocabulary(ByteTokenizer(), Shifted())
+
+
+def test_whoever_ends_is_forgotten() -> None:
+    runner = DeterministicRunner(max_num_seqs=2, max_model_len=256)
+    oracle = Oracle(runner, 0.5)
+    engine = make_engine(runner, oracle)
+    requests = [make_request(max_tokens=9) for _ in range(3)]
+    for request in requests:
+        engine.add_request(request)
+    engine.abort_request(requests[0].request_id)
+
+    run(engine)
+
+    assert sorted(oracle.forgotten) == [request.request_id for request in requests]
