@@ -1,0 +1,1 @@
+"""Scheduler `fair`: shares an engine between tenants by what they are served."""

@@ -1,0 +1,36 @@
+"""One tenant's requests and account."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from inferflux_core.engine.request import Request
+from inferflux_core.schedulers.queue import RequestQueue
+
+__all__ = ["Tenant"]
+
+
+@dataclass(slots=True)
+class Tenant:
+    """A tenant.
+
+    Attributes:
+        weight: its share relative to others'.
+        served: cost of all tokens computed for it, over its weight.
+        waiting: requests without a slot.
+        running: those with one, in order of admission.
+    """
+
+    weight: float
+    served: float = 0.0
+    waiting: RequestQueue = field(default_factory=RequestQueue)
+    running: dict[int, Request] = field(default_factory=dict)
+
+    @property
+    def active(self) -> bool:
+        """Whether it wants anything."""
+        return bool(self.running) or len(self.waiting) > 0
+
+    def charge(self, cost: float) -> None:
+        """Count what was computed."""
+        self.served += cost / self.weight

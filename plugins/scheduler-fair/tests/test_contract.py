@@ -1,0 +1,7 @@
+from __future__ import annotations
+
+from inferflux_core.testing import SchedulerContract
+
+
+class TestFair(SchedulerContract):
+    plugin_name = "fair"
