@@ -101,11 +101,40 @@ def test_other_shapes_are_refused(prompt: object) -> None:
     assert caught.value.param == "prompt"
 
 
-@pytest.mark.parametrize("fields", [{"echo": True}, {"suffix": "x"}, {"best_of": 3}])
-def test_what_is_not_there_is_refused(fields: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "fields", [{"suffix": "x"}, {"best_of": 2, "n": 3}, {"best_of": 2, "stream": True}]
+)
+def test_what_cannot_be_had_is_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(InvalidRequestError) as caught:
         completion(**fields)
     assert caught.value.param in fields
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [({}, (1, None, 1)), ({"n": 2, "best_of": 2}, (2, None, 2)), ({"best_of": 3}, (1, 3, 3))],
+)
+def test_how_many_choices_are_generated(fields: dict[str, int], expected: tuple[Any, ...]) -> None:
+    request = completion(**fields)
+    assert (request.n, request.best_of, request.candidates) == expected
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"logprobs": 3}, None),
+        ({"echo": True}, None),
+        ({"echo": True, "logprobs": 3}, 3),
+        ({"echo": True, "max_tokens": 0}, 0),
+    ],
+)
+def test_echo_wants_to_know_about_the_prompt(fields: dict[str, Any], expected: int | None) -> None:
+    assert completion(**fields).params.prompt_logprobs == expected
+
+
+def test_priority_is_passed_on() -> None:
+    assert completion(priority=-3).priority == chat(priority=-3).priority == -3
+    assert completion().priority == 0
 
 
 def test_completions_default_to_sixteen_tokens() -> None:

@@ -67,7 +67,7 @@ def test_malformed_bodies_are_refused(server: RunningServer, content: bytes | st
         ("stop_token_ids", [999999]),
         ("top_k", -7),
         ("tools", [{"type": "function"}]),
-        ("response_format", {"type": "json_object"}),
+        ("response_format", {"type": "xml"}),
         ("chat_template_kwargs", {"messages": []}),
     ],
 )

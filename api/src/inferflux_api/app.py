@@ -11,6 +11,7 @@ from litestar.exceptions import HTTPException
 from litestar.openapi import OpenAPIConfig
 
 from inferflux_api import health
+from inferflux_api.dialects.openai import adapters, embeddings, models, rerank, tokenization
 from inferflux_api.dialects.openai import routes as openai
 from inferflux_api.dialects.openai.errors import error_body, error_headers
 from inferflux_api.governance.authentication import authorise, scope_of
@@ -30,7 +31,15 @@ def create_app(server: Server) -> Litestar:
         LookupError: a route names no scope; nothing is served by mistake.
     """
     app = Litestar(
-        route_handlers=[*health.ROUTES, *openai.ROUTES],
+        route_handlers=[
+            *health.ROUTES,
+            *openai.ROUTES,
+            *models.ROUTES,
+            *embeddings.ROUTES,
+            *rerank.ROUTES,
+            *tokenization.ROUTES,
+            *adapters.ROUTES,
+        ],
         guards=[authorise],
         exception_handlers={
             InferFluxError: _on_error,

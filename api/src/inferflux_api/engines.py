@@ -4,33 +4,43 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 
 import msgspec
 
+from inferflux_api.adapters import AdapterRegistry
+from inferflux_api.models.budget import MemoryBudget
+from inferflux_api.models.residency import Residency
+from inferflux_api.models.served import ServedModel
 from inferflux_core.config import Config, backend_name, model_configs
 from inferflux_core.config.schema import ModelConfig
 from inferflux_core.engine.async_engine import AsyncEngine, EngineState
+from inferflux_core.engine.protocol import AdapterUse
 from inferflux_core.errors import ConfigError, ModelNotFoundError, PluginError
 from inferflux_core.models.reference import default_name
 from inferflux_core.plugins import PluginManager
 from inferflux_core.specs import BackendSpec
 
-__all__ = ["EnginePool", "ServedModel"]
+__all__ = ["EnginePool", "ServedModel", "Target"]
 
 logger = logging.getLogger("inferflux.server")
 
 
-class ServedModel:
-    """A model under the name clients use."""
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a name stands for.
 
-    def __init__(self, name: str, backend: str, engine: AsyncEngine) -> None:
-        self.name = name
-        self.backend = backend
-        self.engine = engine
-        self.created = int(time.time())
+    Attributes:
+        name: as clients say it.
+        model: what runs.
+        adapters: applied to it; none if the name is the model's own.
+    """
+
+    name: str
+    model: ServedModel
+    adapters: list[AdapterUse]
 
 
 class EnginePool:
@@ -50,7 +60,9 @@ class EnginePool:
         self, config: Config, plugins: PluginManager, on_restart: Callable[[str, str], None]
     ) -> None:
         backend = plugins.backend(backend_name(config))
-        plugins.scheduler(config.runtime.scheduler)
+        plugins.options(
+            plugins.scheduler(config.runtime.scheduler), config.runtime.scheduler_options
+        )
         probe = plugins.probe(backend)
         if not probe.available:
             raise PluginError(
@@ -59,18 +71,21 @@ class EnginePool:
             )
         logger.info("backend '%s': %s", backend.name, probe.reason)
         self._models: dict[str, ServedModel] = {}
-        for model in _with_names(config, backend):
-            assert model.name is not None
-            if model.name in self._models:
-                raise ConfigError(f"two models have the name '{model.name}'")
-            engine = AsyncEngine(
-                model,
-                backend,
-                config.runtime,
-                config.plugins,
-                on_restart=partial(on_restart, model.name, backend.name),
-            )
-            self._models[model.name] = ServedModel(model.name, backend.name, engine)
+        configured = _with_names(config, backend)
+        self._reserved = frozenset(configured)
+        for name, model in configured.items():
+            self._models[name] = self._served(name, model, backend, config, on_restart)
+        self._residency = Residency(
+            MemoryBudget(config.runtime.memory_budget_bytes, self._models.values()),
+            config.server.drain_timeout,
+        )
+        self.lease = self._residency.lease
+        self.acquire = self._residency.acquire
+        self.release = self._residency.release
+        self.load = self._residency.load
+        self.unload = self._residency.unload
+        self.tune = self._residency.tune
+        self._started = False
 
     def __iter__(self) -> Iterator[ServedModel]:
         return iter(self._models.values())
@@ -85,43 +100,81 @@ class EnginePool:
             return next(iter(self._models.values()))
         model = self._models.get(name or "")
         if model is None:
-            known = ", ".join(self._models)
+            known = ", ".join(self._names())
             problem = f"model '{name}' is not served here" if name else "the request names no model"
             raise ModelNotFoundError(f"{problem}; there is: {known}", param="model")
         return model
 
+    def resolve(self, name: str | None) -> Target:
+        """The model or adapter of that name; the only model, if the request names none.
+
+        Raises:
+            ModelNotFoundError: there is none.
+        """
+        if name is not None and name not in self._models:
+            for model in self:
+                if model.adapters.get(name) is not None:
+                    return Target(name, model, [AdapterUse(name=name)])
+        model = self.get(name)
+        return Target(model.name, model, [])
+
     @property
     def ready(self) -> bool:
-        """Whether every engine answers."""
-        return all(model.engine.state is EngineState.READY for model in self)
+        """Whether every model answers, once it is loaded: those that nobody needs now do not count."""
+        lost = any(model.engine.state is EngineState.RESTARTING for model in self)
+        return self._started and not lost
 
     async def start(self) -> None:
-        """Load every model, one after the other: loading is bound by disk and memory.
+        """Load every model that is not left until it is asked for, one after the other.
 
         Raises:
             StartupError: a model cannot be loaded.
         """
         for model in self:
-            started = time.monotonic()
-            await model.engine.start()
-            info = model.engine.info
-            logger.info(
-                "model '%s' is ready after %.1f s on %s: %d sequences of %d tokens, %s",
-                model.name,
-                time.monotonic() - started,
-                info.device,
-                info.max_num_seqs,
-                info.max_model_len,
-                ", ".join(f"{k} {v}" for k, v in info.details.items()) or "no details",
-            )
+            if model.config.load == "startup":
+                await self._residency.load_at_startup(model)
+            await model.adapters.start()
+        self._started = True
 
     async def stop(self, drain_timeout: float) -> None:
         """Finish what runs, for at most `drain_timeout` seconds, and end every engine."""
-        await asyncio.gather(*(model.engine.stop(drain_timeout) for model in self))
+        await asyncio.gather(*(model.adapters.stop() for model in self))
+        await self._residency.close(drain_timeout, list(self))
+
+    def _names(self) -> Iterator[str]:
+        for model in self:
+            yield model.name
+            yield from (adapter.name for adapter in model.adapters)
+
+    def _served(
+        self,
+        name: str,
+        model: ModelConfig,
+        backend: BackendSpec,
+        config: Config,
+        on_restart: Callable[[str, str], None],
+    ) -> ServedModel:
+        engine = AsyncEngine(
+            model,
+            backend,
+            config.runtime,
+            config.plugins,
+            on_restart=partial(on_restart, name, backend.name),
+        )
+        adapters = AdapterRegistry(model, engine, partial(self._is_taken, name))
+        return ServedModel(name, model, backend.name, engine, adapters)
+
+    def _is_taken(self, owner: str, name: str) -> bool:
+        """Whether an adapter of one model may not be called so."""
+        others = (model for model in self if model.name != owner)
+        return name in self._reserved or any(name in model.adapters for model in others)
 
 
-def _with_names(config: Config, backend: BackendSpec) -> list[ModelConfig]:
-    return [
-        msgspec.structs.replace(m, name=m.name or default_name(m.path or backend.name))
-        for m in model_configs(config)
-    ]
+def _with_names(config: Config, backend: BackendSpec) -> dict[str, ModelConfig]:
+    models: dict[str, ModelConfig] = {}
+    for model in model_configs(config):
+        name = model.name or default_name(model.path or backend.name)
+        if name in models:
+            raise ConfigError(f"two models have the name '{name}'")
+        models[name] = msgspec.structs.replace(model, name=name)
+    return models

@@ -2,37 +2,40 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 import msgspec
 
 from inferflux_api.engines import EnginePool, ServedModel
 from inferflux_api.governance.audit import AuditLog
 from inferflux_api.governance.guardrails import FilterChain, GuardrailPipeline
+from inferflux_api.governance.prompts import checked_prompt
 from inferflux_api.governance.rate_limit import RateLimiter
 from inferflux_api.merging import merge
 from inferflux_api.observability.metrics import Metrics
+from inferflux_api.scoring import Score
 from inferflux_core.auth import Principal
 from inferflux_core.engine.protocol import (
     AdapterUse,
-    ChatPrompt,
     Generate,
     Prompt,
     RequestOutput,
     TextPrompt,
-    TokenPrompt,
+    Tokenize,
     TokenReport,
+    Tokens,
 )
 from inferflux_core.engine.sampling_params import SamplingParams
 from inferflux_core.errors import InferFluxError, InvalidRequestError, error_from
 from inferflux_core.guardrails import Blocked, Direction, GuardrailContext
 
-__all__ = ["Delta", "Generation", "GenerationRequest", "Pipeline", "Usage"]
+__all__ = ["Delta", "Echo", "Generation", "GenerationRequest", "Pipeline", "Usage"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +47,8 @@ class GenerationRequest:
         prompts: one or more; the dialect counts choices over all of them.
         params: for every prompt.
         n: choices per prompt.
+        best_of: choices to generate per prompt, of which a dialect shows the `n` with the best scores.
+        echo: whether the prompts are shown too.
         priority: lower goes first.
         adapters: applied together.
     """
@@ -52,18 +57,44 @@ class GenerationRequest:
     prompts: list[Prompt]
     params: SamplingParams
     n: int = 1
+    best_of: int | None = None
+    echo: bool = False
     priority: int = 0
     adapters: list[AdapterUse] = field(default_factory=list)
+
+    @property
+    def candidates(self) -> int:
+        """Choices to generate per prompt."""
+        return self.best_of or self.n
 
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """What is new about a choice. The last delta of a choice has a finish reason."""
+    """What is new about a choice. The last delta of a choice has a finish reason.
+
+    Attributes:
+        index: of the choice; those of the first prompt come first.
+        text: to show.
+        finish_reason: why the choice ended.
+        reports: of the tokens behind `text`, if they were asked for.
+        prompt_reports: of the prompt's tokens from the second one on, likewise; once.
+        score: with `best_of`, on the last delta; higher is better.
+    """
 
     index: int
     text: str
     finish_reason: str | None = None
     reports: list[TokenReport] = field(default_factory=list)
+    prompt_reports: list[TokenReport] = field(default_factory=list)
+    score: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Echo:
+    """A prompt as it is shown: its text, and the bytes of its first token."""
+
+    text: str
+    first_piece: bytes
 
 
 @dataclass(slots=True)
@@ -106,7 +137,9 @@ class Pipeline:
             InferFluxError: it was refused, or failed.
         """
         headers = await self.limiter.check(principal)
-        model = self.engines.get(request.model)
+        target = self.engines.resolve(request.model)
+        model = target.model
+        request = replace(request, adapters=target.adapters + request.adapters)
         request.params.validate()
         request_id = secrets.token_hex(12)
         self.audit.received(request_id, principal, model.name)
@@ -130,7 +163,17 @@ class Pipeline:
 
 
 class Generation:
-    """One admitted request: all its choices, as they come."""
+    """One admitted request: all its choices, as they come. It holds a lease on its model until closed.
+
+    Attributes:
+        request: what was asked for.
+        echoes: the prompts as they are shown, if they are.
+        model: what runs.
+        model_name: what the client asked for, which may be an adapter.
+        headers: for the response.
+        usage: tokens so far.
+        created: seconds since 1970.
+    """
 
     def __init__(
         self,
@@ -143,28 +186,38 @@ class Generation:
     ) -> None:
         self._pipeline = pipeline
         self._principal = principal
-        self._request = request
+        self.request = request
         self.id = request_id
         self._started = time.monotonic()
         self._first_token: float | None = None
         self._last_token: dict[int, float] = {}
         self._inter_token = pipeline.metrics.inter_token.labels(model.name, model.backend)
         self._outcome = "abort"
+        self._leased = False
         self._closed = False
         self._deltas: AsyncGenerator[Delta, None] | None = None
         self._head: list[Delta] = []
         self.model = model
+        self.model_name = request.model or model.name
         self.headers = headers
         self.usage = Usage()
+        self.echoes: list[Echo] = []
         self.created = int(time.time())
 
     async def start(self) -> None:
         """Check the prompts, hand them to the engine, and wait for the first delta."""
+        prompts = self._checked_prompts()
+        await self._pipeline.engines.acquire(self.model)
+        self._leased = True
+        await self.model.adapters.ensure(self.request.adapters)
         streams = []
-        for index, prompt in enumerate(self._checked_prompts()):
-            for choice in range(self._request.n):
-                params = _for_choice(self._request.params, choice)
-                streams.append(self._choice(index * self._request.n + choice, prompt, params))
+        candidates = self.request.candidates
+        for index, prompt in enumerate(prompts):
+            if self.request.echo:
+                self.echoes.append(await self._echo(prompt))
+            for choice in range(candidates):
+                params = _for_choice(self.request, choice)
+                streams.append(self._choice(index * candidates + choice, prompt, params))
         self._deltas = merge(streams)
         self._head.append(await anext(self._deltas))
 
@@ -181,40 +234,36 @@ class Generation:
         if self._closed:
             return
         self._closed = True
-        if self._deltas is not None:
-            await self._deltas.aclose()
-        self._account()
+        try:
+            if self._deltas is not None:
+                await self._deltas.aclose()
+        finally:
+            if self._leased:
+                self._pipeline.engines.release(self.model)
+            self._account()
 
     def _checked_prompts(self) -> list[Prompt]:
         if not self._pipeline.guardrails.active:
-            return self._request.prompts
-        return [self._check(prompt) for prompt in self._request.prompts]
-
-    def _check(self, prompt: Prompt) -> Prompt:
-        """Pass every text of a prompt through the guardrails, whoever is said to have written it."""
+            return self.request.prompts
         context = self._pipeline.context(self._principal, self.model, self.id, Direction.PROMPT)
+        check = partial(self._pipeline.guardrails.check_prompt, context)
+        return [checked_prompt(prompt, check) for prompt in self.request.prompts]
 
-        def check(text: str) -> str:
-            return self._pipeline.guardrails.check_prompt(context, text)
-
+    async def _echo(self, prompt: Prompt) -> Echo:
+        engine = self.model.engine
+        tokens = await engine.call(Tokenize(call_id=engine.next_id(), prompt=prompt))
+        assert isinstance(tokens, Tokens)
+        text = b"".join(tokens.pieces).decode("utf-8", "replace")
         if isinstance(prompt, TextPrompt):
-            return TextPrompt(text=check(prompt.text))
-        if isinstance(prompt, TokenPrompt):
-            raise InvalidRequestError(
-                "prompts of token ids are refused while guardrails are active; send text",
-                param="prompt",
-            )
-        return ChatPrompt(
-            messages=[_map_strings(message, check) for message in prompt.messages],
-            tools=prompt.tools and [_map_strings(tool, check) for tool in prompt.tools],
-            options=_map_strings(prompt.options, check),
-        )
+            text = prompt.text
+        return Echo(text, tokens.pieces[0] if tokens.pieces else b"")
 
     async def _choice(
         self, index: int, prompt: Prompt, params: SamplingParams
     ) -> AsyncGenerator[Delta, None]:
         """The deltas of one choice, as its reader may see them."""
         chain = self._open_chain()
+        score = Score()
         salt = self._pipeline.cache_salt(self._principal)
         engine = self.model.engine
         outputs = engine.generate(
@@ -224,8 +273,8 @@ class Generation:
                 params=params,
                 cache_salt=salt,
                 tenant=self._principal.tenant,
-                priority=self._request.priority,
-                adapters=self._request.adapters,
+                priority=self.request.priority,
+                adapters=self.request.adapters,
             )
         )
         async with aclosing(outputs):
@@ -233,7 +282,8 @@ class Generation:
                 self._count(index, output)
                 if output.error is not None:
                     raise _engine_error(output)
-                delta = self._filtered(index, output, chain)
+                score.add(output)
+                delta = self._filtered(index, output, chain, score)
                 # A delta without anything to show is only worth sending when it ends the choice.
                 if delta.text or delta.reports or delta.finish_reason:
                     yield delta
@@ -244,7 +294,8 @@ class Generation:
     def _open_chain(self) -> FilterChain | None:
         if not self._pipeline.guardrails.active:
             return None
-        if self._request.params.logprobs is not None:
+        params = self.request.params
+        if params.logprobs is not None or params.prompt_logprobs is not None:
             # Alternatives would show what the guardrails hold back.
             raise InvalidRequestError(
                 "log-probabilities are refused while guardrails are active", param="logprobs"
@@ -253,22 +304,29 @@ class Generation:
             self._pipeline.context(self._principal, self.model, self.id, Direction.OUTPUT)
         )
 
-    def _filtered(self, index: int, output: RequestOutput, chain: FilterChain | None) -> Delta:
+    def _filtered(
+        self, index: int, output: RequestOutput, chain: FilterChain | None, score: Score
+    ) -> Delta:
         if chain is None:
-            return Delta(index, output.text, output.finish_reason, output.reports)
+            # With `best_of` there are reports that nobody asked to see.
+            reports = [] if self.request.params.logprobs is None else output.reports
+            return Delta(
+                index, output.text, output.finish_reason, reports, output.prompt_reports, score.mean
+            )
         try:
             text = chain.feed(output.text)
             if output.finish_reason is not None:
                 text += chain.finish()
         except Blocked:
-            return Delta(index, "", "content_filter")
-        return Delta(index, text, output.finish_reason)
+            return Delta(index, "", "content_filter", score=-math.inf)
+        return Delta(index, text, output.finish_reason, score=score.mean)
 
     def _count(self, index: int, output: RequestOutput) -> None:
         # Choices of one prompt share it; it is paid for once.
-        if output.num_prompt_tokens is not None and index % self._request.n == 0:
+        first = index % self.request.candidates == 0
+        if first and output.num_prompt_tokens is not None:
             self.usage.prompt_tokens += output.num_prompt_tokens
-        if output.num_cached_tokens is not None and index % self._request.n == 0:
+        if first and output.num_cached_tokens is not None:
             self.usage.cached_tokens += output.num_cached_tokens
         if not output.num_tokens:
             return
@@ -302,25 +360,17 @@ class Generation:
         )
 
 
-def _for_choice(params: SamplingParams, choice: int) -> SamplingParams:
-    """The same parameters with a seed of its own, or all choices of a seeded request would be alike."""
-    if params.seed is None or choice == 0:
-        return params
-    return msgspec.structs.replace(params, seed=params.seed + choice)
+def _for_choice(request: GenerationRequest, choice: int) -> SamplingParams:
+    """The parameters of one choice: with a seed of its own, or all choices would be alike."""
+    params = request.params
+    if params.seed is not None and choice:
+        params = msgspec.structs.replace(params, seed=params.seed + choice)
+    if request.best_of is not None and params.logprobs is None:
+        params = msgspec.structs.replace(params, logprobs=0)
+    return params
 
 
 def _engine_error(output: RequestOutput) -> InferFluxError:
     assert output.error is not None
     code, message = output.error
     return error_from(code, message, output.param)
-
-
-def _map_strings(value: Any, function: Any) -> Any:
-    """Apply a function to every string value in a JSON-like structure; names of fields are not text."""
-    if isinstance(value, str):
-        return function(value)
-    if isinstance(value, list):
-        return [_map_strings(item, function) for item in value]
-    if isinstance(value, dict):
-        return {key: _map_strings(item, function) for key, item in value.items()}
-    return value

@@ -15,6 +15,7 @@ from inferflux_api.governance.policy import Policy, apply_policy
 from inferflux_api.governance.policy_store import PASSPHRASE, PolicyStore
 from inferflux_api.governance.rate_limit import RateLimiter
 from inferflux_api.observability.metrics import Metrics
+from inferflux_api.operations import Operations
 from inferflux_api.pipeline import Pipeline
 from inferflux_core.auth import AuthProvider
 from inferflux_core.config import (
@@ -77,6 +78,7 @@ class Server:
             self.metrics,
             share_prefixes=config.runtime.share_prefixes_between_tenants,
         )
+        self.operations = Operations(self.pipeline)
 
     @property
     def body_limits(self) -> BodyLimits:

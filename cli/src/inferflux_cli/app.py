@@ -8,10 +8,11 @@ import sys
 import rich_click as click
 from click.exceptions import Exit
 
+from inferflux_cli.commands.adapters import adapters
 from inferflux_cli.commands.chat import chat
 from inferflux_cli.commands.completion import completion
 from inferflux_cli.commands.local import config, plugins
-from inferflux_cli.commands.models import models
+from inferflux_cli.commands.models import models, tune
 from inferflux_cli.commands.status import status
 from inferflux_cli.errors import CliError
 from inferflux_cli.render import Output
@@ -52,7 +53,7 @@ def cli() -> None:
     """
 
 
-for _command in (status, completion, chat, models, plugins, config):
+for _command in (status, completion, chat, models, tune, adapters, plugins, config):
     cli.add_command(_command)
 
 

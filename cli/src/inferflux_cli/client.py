@@ -73,10 +73,14 @@ class Client:
 
     def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         """Send `body` and return the JSON object of the answer."""
+        return _json_object(self.post_text(path, body))
+
+    def post_text(self, path: str, body: dict[str, Any]) -> str:
+        """Send `body` and return the answer as it is."""
         with self._transport():
             response = self._http.post(path, content=_encode(body), headers=_JSON)
         self._check(response, path)
-        return _json_object(response.text)
+        return response.text
 
     @contextmanager
     def stream(self, path: str, body: dict[str, Any]) -> Iterator[Iterator[dict[str, Any]]]:

@@ -8,7 +8,16 @@ from typing import Any
 
 __all__ = ["ApiError", "CliError", "UnreachableError", "api_error"]
 
-_SCOPE_BY_PREFIX = {"/v1/chat": "generate", "/v1/completions": "generate", "/v1/admin": "admin"}
+_SCOPE_BY_PREFIX = {
+    "/v1/chat": "generate",
+    "/v1/completions": "generate",
+    "/v1/admin": "admin",
+    "/v1/load_lora_adapter": "admin",
+    "/v1/unload_lora_adapter": "admin",
+    "/v1/models/load": "admin",
+    "/v1/models/unload": "admin",
+    "/v1/models/tune": "admin",
+}
 
 
 class CliError(Exception):
@@ -93,7 +102,7 @@ def _hint(
     if status in (429, 503):
         after = headers.get("retry-after")
         wait = f"{after} s" if after and after.isdigit() else after
-        return f"retry after {wait}" if wait else "retry in a moment"
+        return f"retry after {wait}" if wait else None
     if body.get("code") == "context_length_exceeded":
         return "shorten the prompt, lower --max-tokens, or use /clear in a chat"
     return None

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from inferflux_cli.errors import CliError
 
-__all__ = ["Output", "clean"]
+__all__ = ["Output", "clean", "duration", "size"]
 
 # C0, DEL and C1: a model must not move the cursor, rename the window or write the clipboard.
 _CONTROLS = dict.fromkeys([*range(0x20), *range(0x7F, 0xA0)])
@@ -89,3 +89,20 @@ def _cell(value: Any) -> str:
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     return str(value).replace("\n", " ").replace("\t", " ")
+
+
+def size(value: object) -> str | None:
+    """A number of bytes, for people."""
+    if not isinstance(value, int):
+        return None
+    return f"{value / 2**20:,.0f} MiB" if value < 2**30 else f"{value / 2**30:,.1f} GiB"
+
+
+def duration(seconds: float) -> str:
+    """A time span, for people."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

@@ -17,6 +17,7 @@ __all__ = [
     "GuardrailError",
     "InferFluxError",
     "InvalidRequestError",
+    "ModelInUseError",
     "ModelLoadError",
     "ModelNotFoundError",
     "NotFoundError",
@@ -96,6 +97,13 @@ class ModelNotFoundError(NotFoundError):
     """No model of that name is served here."""
 
     code = "model_not_found"
+
+
+class ModelInUseError(InferFluxError):
+    """The model cannot be unloaded while requests use it."""
+
+    status = 409
+    code = "model_in_use"
 
 
 class PayloadTooLargeError(InferFluxError):

@@ -82,6 +82,8 @@ class BackendSpec(PluginSpec):
         environment: variables to set in the engine process before its libraries load.
         crash_hint: what an operator should do when the engine dies during its start-up probe.
         needs_model: whether `model.path` must be set.
+        forget: throws away what the factory keeps about a model from one load to the next, such as what it
+            has measured; called before the factory when the operator asks for it anew.
     """
 
     probe: Callable[[], Probe]
@@ -90,13 +92,17 @@ class BackendSpec(PluginSpec):
     environment: Mapping[str, str] = field(default_factory=dict)
     crash_hint: str | None = None
     needs_model: bool = True
+    forget: Callable[[ModelConfig], None] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SchedulerSpec(PluginSpec):
-    """A policy that decides what the engine computes next."""
+    """A policy that decides what the engine computes next.
 
-    factory: Callable[[SchedulerLimits], Scheduler]
+    `factory` receives what the scheduler must respect, and a `config_type` instance.
+    """
+
+    factory: Callable[[SchedulerLimits, Any], Scheduler]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,8 +20,6 @@ ISSUER = "auth.oidc.issuer=https://id.example"
 @pytest.mark.parametrize(
     "flag",
     [
-        "runtime.speculative_decoding.enabled=true",
-        "runtime.nvme_offload.path=kv",
         "guardrails.opa_endpoint=http://localhost:8181",
     ],
 )

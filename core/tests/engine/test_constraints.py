@@ -309,7 +309,7 @@ def test_a_limit_that_is_hit_leaves_the_logits_alone(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("tokenizer", ["words", "spaced words"])
 def test_forced_tokens_are_those_of_the_models_own_tokenizer(tokenizer: str) -> None:
-    """The mask alone would allow `n` and `na` too, and the model has never seen names spelt that way."""
+    """Not `n` or `na`, which the grammar would take too: the model has not seen names spelt that way."""
     state = start("json_schema", PERSON, tokenizer)
     pieces = [TOKENIZERS[tokenizer]().piece(i) for i in state.forced()]
     assert pieces[:2] == [b'{"', b"name"]
@@ -377,6 +377,7 @@ def test_following_forced_tokens_says_the_same_as_going_one_by_one(
         ({"type": "array", "uniqueItems": True}, "uniqueItems"),
         ({"type": "object", "propertyNames": {"pattern": "a"}}, "propertyNames"),
         ({"not": {"type": "string"}}, "not"),
+        ({"oneOf": [{"type": "number"}, {"type": "integer"}]}, "use anyOf"),
         ({"type": "string", "format": "weird"}, "weird"),
         ({"type": "array", "uniqueItems": True, "x-guidance": {"lenient": True}}, "uniqueItems"),
         ({"type": "shape"}, "shape"),

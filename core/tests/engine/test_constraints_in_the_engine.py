@@ -20,6 +20,7 @@ from inferflux_core.engine.runner import ModelOutput, Work
 from inferflux_core.engine.sampler import SampledToken, Sampler
 from inferflux_core.engine.sampling_params import MAX_CONSTRAINT_LENGTH, Constraint, SamplingParams
 from inferflux_core.engine.scheduler import SchedulerLimits
+from inferflux_core.engine.speculation.speculator import Speculator
 from inferflux_core.errors import InvalidRequestError
 from inferflux_core.schedulers.fcfs import FCFSScheduler
 from inferflux_core.testing import DeterministicRunner, make_request
@@ -98,17 +99,52 @@ def test_whatever_the_model_says_the_answer_is_valid(
         jsonschema.validate(json.loads(output.text), PERSON)
 
 
+@pytest.mark.parametrize("params", [{}, {"frequency_penalty": 1.0, "repetition_penalty": 1.3}])
 def test_forced_tokens_change_nothing_but_the_work(
-    engine: Engine, runner: CountingRunner, factory: RequestFactory
+    engine: Engine, runner: CountingRunner, factory: RequestFactory, params: dict[str, Any]
 ) -> None:
     """Requests that report log-probabilities take every token by itself."""
-    plain = run(engine, [build(factory, i, "json_schema", PERSON) for i in range(12)])
+    plain = run(engine, [build(factory, i, "json_schema", PERSON, **params) for i in range(12)])
     rows, runner.num_rows = runner.num_rows, 0
-    reported = [build(factory, i, "json_schema", PERSON, logprobs=0) for i in range(12)]
+    reported = [build(factory, i, "json_schema", PERSON, logprobs=0, **params) for i in range(12)]
     for number, output in run(engine, reported).items():
         assert (output.text, output.num_tokens) == (plain[number].text, plain[number].num_tokens)
         assert len(output.reports) == output.num_tokens
     assert rows < 0.6 * runner.num_rows
+
+
+class Guesser:
+    """Drafts that are at times right: what another request was answered, constrained or not."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self._texts = [text.encode() for text in texts]
+        self._chance = random.Random(1)
+
+    def propose(self, requests: Sequence[Request], num_tokens: int) -> list[list[int]]:
+        return [
+            list(self._chance.choice(self._texts)[len(r.output_token_ids) :][:num_tokens])
+            for r in requests
+        ]
+
+    def forget(self, request: Request) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def test_drafts_change_nothing_either(
+    engine: Engine, runner: CountingRunner, factory: RequestFactory
+) -> None:
+    numbers = range(12)
+    plain = run(engine, [build(factory, i, "json_schema", PERSON) for i in numbers])
+    guesser = Guesser([output.text for output in plain.values()])
+    speculator = Speculator(guesser, runner.capabilities, max_draft_tokens=4)
+    limits = SchedulerLimits(max_num_seqs=3, max_num_batched_tokens=16)
+    drafting = Engine(runner, FCFSScheduler(limits), KVCacheManager(runner, 1 << 16), speculator)
+    drafted = run(drafting, [build(factory, i, "json_schema", PERSON) for i in numbers])
+    assert {i: drafted[i].text for i in numbers} == {i: plain[i].text for i in numbers}
+    assert 0 < speculator.num_accepted < speculator.num_drafted
 
 
 def test_constrained_requests_leave_others_alone(
@@ -214,6 +250,9 @@ def test_no_bias_brings_back_what_is_ruled_out(
     assert choose(factory, logits, logit_bias={B: 100.0}).token_id == C
     assert choose(factory, logits, logit_bias={A: 100.0}).token_id == A
     assert choose(factory, logits, logit_bias={A: -100.0, C: -100.0}).token_id in (A, C)
+    logits[B] = 2.0  # now the model itself would choose `c`
+    assert choose(factory, logits, logit_bias={B: 100.0}).token_id == C
+    assert choose(factory, logits, presence_penalty=-2.0, frequency_penalty=2.0).token_id == C
 
 
 @pytest.mark.parametrize(

@@ -277,3 +277,23 @@ def test_a_full_cache_drops_the_ends_of_old_prefixes_first() -> None:
     assert b"2" not in cache
     assert b"1" in cache
     cache.check_integrity()
+
+
+def test_sequences_move_together_when_others_leave() -> None:
+    runner = DeterministicRunner(max_num_seqs=8, max_model_len=256)
+    engine = make_engine(runner)
+    requests = [make_request(f"text {i}", max_tokens=40) for i in range(8)]
+    prompts = [list(r.token_ids) for r in requests]
+    for request in requests:
+        engine.add_request(request)
+    list(engine.step())
+
+    for request in requests[1:6]:
+        engine.abort_request(request.request_id)
+    list(engine.step())
+
+    assert sorted(str(requests[i].slot) for i in (0, 6, 7)) == ["0", "1", "2"]
+    engine.check_integrity()
+    run(engine)
+    for i in (0, 6, 7):
+        assert requests[i].output_token_ids == runner.continuation(prompts[i], 40)

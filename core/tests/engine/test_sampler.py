@@ -118,7 +118,9 @@ def test_logit_bias_forces_and_forbids() -> None:
 
 def run(request: Request, steps: int) -> list[int]:
     sampler = Sampler()
-    return [token_id(sampler.sample([request], LOGITS[None].copy())[0]) for _ in range(steps)]
+    for _ in range(steps):
+        request.token_ids.append(token_id(sampler.sample([request], LOGITS[None].copy())[0]))
+    return request.output_token_ids
 
 
 def test_presence_penalty_counts_once() -> None:

@@ -100,7 +100,7 @@ def test_a_flood_does_not_drown_a_guest() -> None:
     fair, fcfs = flooded(House(FairConfig())), flooded(House(None))
 
     assert max(fair) <= 2 * idle, f"{max(fair) / idle:.2f} times the idle wait"
-    assert min(fcfs) > 20 * idle
+    assert fcfs[0] > 20 * idle, "or the flood is none"
 
 
 @pytest.mark.parametrize("weight", [1.0, 3.0])

@@ -3,7 +3,8 @@
 `[slow]` makes every step of the batch take 20 ms, `[crash]` kills the process as a failed assert would,
 `[fail]` reports a failed pass, `[lost]` reports a lost runner, `[nan]` computes logits that are not
 numbers. A model named `for-another-cpu` dies while it is loaded. Anything else is answered as the
-deterministic runner does, in lower-case letters.
+deterministic runner does, in lower-case letters. An embedding counts letters; a model named `ranks`
+scores documents by the letters they share with the query, and a model named `embeds` only embeds.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 import signal
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,8 +28,11 @@ from inferflux_core.testing import DeterministicRunner
 class ScriptedRunner(DeterministicRunner):
     """Obeys the prompts."""
 
-    def __init__(self, max_num_seqs: int, max_model_len: int) -> None:
+    def __init__(self, max_num_seqs: int, max_model_len: int, name: str | None = None) -> None:
         super().__init__(max_num_seqs, max_model_len, prefill_quantum=16, rows_per_pass=8)
+        self.capabilities = replace(
+            self.capabilities, embeds=True, ranks=name == "ranks", generates=name != "embeds"
+        )
         self._scripts: dict[int, bytes] = {}
 
     def execute(self, batch: Sequence[Work]) -> Iterator[ModelOutput]:
@@ -59,6 +64,29 @@ class ScriptedRunner(DeterministicRunner):
         super().release(slot)
         self._scripts.pop(slot, None)
 
+    @property
+    def max_embedding_tokens(self) -> int:
+        """Tokens an input may have."""
+        return 64
+
+    def pair(self, query: str, document: str) -> list[int]:
+        """A query and a document with a zero byte between them."""
+        return list(f"{query}\0{document}".encode())
+
+    def embed(self, inputs: Sequence[Sequence[int]]) -> Iterator[NDArray[np.float32]]:
+        """Count letters, of one input per pass."""
+        for token_ids in inputs:
+            text = bytes(t for t in token_ids if t < 256)
+            if b"[crash]" in text:
+                os.kill(os.getpid(), signal.SIGABRT)
+            if b"[slow]" in text:
+                time.sleep(0.2)
+            if self.capabilities.ranks:
+                query, document = map(set, text.split(b"\0"))
+                yield np.array([[len(query & document)]], np.float32)
+            else:
+                yield np.bincount(list(text), minlength=256)[None].astype(np.float32)
+
     def logits(self, state: int) -> NDArray[np.float32]:
         """Favour letters, so that answers are text."""
         values = super().logits(state)
@@ -70,7 +98,7 @@ class ScriptedRunner(DeterministicRunner):
 def _load(model: ModelConfig, runtime: RuntimeConfig) -> ScriptedRunner:
     if model.name == "for-another-cpu":
         os.kill(os.getpid(), signal.SIGILL)
-    return ScriptedRunner(runtime.max_num_seqs or 4, runtime.max_model_len or 512)
+    return ScriptedRunner(runtime.max_num_seqs or 4, runtime.max_model_len or 512, model.name)
 
 
 @hookimpl

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -54,6 +55,41 @@ _DURATION_BUCKETS = (
 Loads = Callable[[], Iterable[tuple[str, str, bool, EngineStats]]]
 
 
+_ENGINE_METRICS: Final[
+    tuple[tuple[type[GaugeMetricFamily] | type[CounterMetricFamily], str, str, str], ...]
+] = (
+    (GaugeMetricFamily, "requests_running", "Requests being computed", "num_running"),
+    (GaugeMetricFamily, "requests_waiting", "Requests in the queue", "num_waiting"),
+    (GaugeMetricFamily, "kv_cache_usage_ratio", "Share of KV cells in use, 0 to 1", "kv_usage"),
+    (CounterMetricFamily, "prefix_cache_queries", "Blocks of prompts looked up", "prefix_queries"),
+    (CounterMetricFamily, "prefix_cache_hits", "Blocks of prompts found", "prefix_hits"),
+    (GaugeMetricFamily, "prefix_cache_blocks", "Blocks kept in memory", "memory_blocks"),
+    (GaugeMetricFamily, "prefix_cache_bytes", "Size of the blocks in memory", "memory_bytes"),
+    (GaugeMetricFamily, "kv_disk_bytes", "Size of the blocks on disk", "disk_bytes"),
+    (CounterMetricFamily, "kv_disk_hits", "Blocks read back from disk", "disk_hits"),
+    (
+        CounterMetricFamily,
+        "kv_disk_errors",
+        "Block files that were damaged or foreign, and failed writes",
+        "disk_errors",
+    ),
+    (
+        CounterMetricFamily,
+        "requests_preempted",
+        "Times that a request gave up its slot for a while",
+        "num_preempted",
+    ),
+    (CounterMetricFamily, "draft_tokens", "Tokens guessed ahead", "num_drafted"),
+    (
+        CounterMetricFamily,
+        "draft_tokens_accepted",
+        "Guessed tokens that the model agreed with",
+        "num_accepted",
+    ),
+)
+"""What engines count: kind, name, help, and the attribute of `EngineStats`."""
+
+
 class _EngineLoad(Collector):
     """Reads gauges at scrape time instead of keeping copies up to date."""
 
@@ -62,34 +98,18 @@ class _EngineLoad(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """One sample per engine and metric."""
-        queries = CounterMetricFamily(
-            "inferflux_prefix_cache_queries", "Blocks of prompts looked up", labels=_LABELS
+        up = GaugeMetricFamily(
+            "inferflux_engine_up", "Whether the engine answers requests", labels=_LABELS
         )
-        hits = CounterMetricFamily(
-            "inferflux_prefix_cache_hits", "Blocks of prompts found", labels=_LABELS
-        )
-        gauges = {
-            "up": GaugeMetricFamily(
-                "inferflux_engine_up", "Whether the engine answers requests", labels=_LABELS
-            ),
-            "running": GaugeMetricFamily(
-                "inferflux_requests_running", "Requests being computed", labels=_LABELS
-            ),
-            "waiting": GaugeMetricFamily(
-                "inferflux_requests_waiting", "Requests in the queue", labels=_LABELS
-            ),
-            "kv": GaugeMetricFamily(
-                "inferflux_kv_cache_usage_ratio", "Share of KV cells in use, 0 to 1", labels=_LABELS
-            ),
-        }
+        families = [
+            (kind(f"inferflux_{name}", help_text, labels=_LABELS), attribute)
+            for kind, name, help_text, attribute in _ENGINE_METRICS
+        ]
         for model, backend, ready, stats in self._loads():
-            gauges["up"].add_metric((model, backend), ready)
-            gauges["running"].add_metric((model, backend), stats.num_running)
-            gauges["waiting"].add_metric((model, backend), stats.num_waiting)
-            gauges["kv"].add_metric((model, backend), stats.kv_usage)
-            queries.add_metric((model, backend), stats.prefix_queries)
-            hits.add_metric((model, backend), stats.prefix_hits)
-        return [*gauges.values(), queries, hits]
+            up.add_metric((model, backend), ready)
+            for family, attribute in families:
+                family.add_metric((model, backend), getattr(stats, attribute))
+        return [up, *(family for family, _ in families)]
 
 
 class Metrics:

@@ -8,10 +8,10 @@ from inferflux_core.config.derived import (
     API_KEYS,
     auth_provider_names,
     guardrail_names,
-    model_configs,
 )
 from inferflux_core.config.problems import KeyPath, Problem
-from inferflux_core.config.schema import Config
+from inferflux_core.config.schema import Config, ModelConfig
+from inferflux_core.errors import ModelLoadError
 from inferflux_core.models.reference import default_name
 
 __all__ = ["check"]
@@ -24,6 +24,7 @@ def check(config: Config) -> None:
         Problem: the first rule that is broken.
     """
     _check_available(config)
+    _check_drafting(config)
     _check_api_keys(config)
     _check_auth(config)
     _check_guardrails(config)
@@ -37,6 +38,22 @@ def _check_available(config: Config) -> None:
     for path, is_set in unavailable:
         if is_set:
             raise Problem(path, "not available in this version", hint="remove the key")
+
+
+def _check_drafting(config: Config) -> None:
+    drafting = config.runtime.speculative_decoding
+    unused: tuple[tuple[str, object], ...] = (
+        ("draft_model", drafting.enabled or drafting.draft_model is None),
+        ("max_prefill_tokens", drafting.draft_model or drafting.max_prefill_tokens is None),
+    )
+    for key, is_fine in unused:
+        if not is_fine:
+            needed = "enabled: true" if key == "draft_model" else "a `draft_model`"
+            raise Problem(
+                ("runtime", "speculative_decoding", key),
+                f"would have no effect without {needed}",
+                hint="set it, or remove the key",
+            )
 
 
 def _check_api_keys(config: Config) -> None:
@@ -88,15 +105,28 @@ def _refuse_ignored(
 def _check_models(config: Config) -> None:
     if config.models and config.model.path is None and config.model != type(config.model)():
         raise Problem(("model",), "has no path", hint="set `model.path`, or use `models` alone")
-    first: dict[str, int] = {}
-    for index, model in enumerate(config.models):
+    located: list[tuple[KeyPath, ModelConfig]] = [
+        (("models", index), model) for index, model in enumerate(config.models)
+    ]
+    for path, model in located:
         if model.path is None:
-            raise Problem(("models", index), "`path` is required here")
-    for position, model in enumerate(model_configs(config)):
-        name = model.name or default_name(model.path or "")
-        if first.setdefault(name, position) != position:
+            raise Problem(path, "`path` is required here")
+    if config.model.path is not None:
+        located.insert(0, (("model",), config.model))
+    names: set[str] = set()
+    for path, model in located:
+        name = model.name or _default_name(path, model.path or "")
+        if name in names:
             raise Problem(
-                ("models", position - (config.model.path is not None)),
+                path,
                 f"a second model would be served as '{name}'",
                 hint="give one of them another `name`",
             )
+        names.add(name)
+
+
+def _default_name(path: KeyPath, reference: str) -> str:
+    try:
+        return default_name(reference)
+    except ModelLoadError as error:
+        raise Problem((*path, "path"), error.message, hint=error.hint) from error

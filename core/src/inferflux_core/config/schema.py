@@ -93,6 +93,7 @@ class RuntimeConfig(Section, frozen=True):
 
     backend: str | None = None
     scheduler: str = "fcfs"
+    scheduler_options: dict[str, Any] = {}
     max_num_seqs: PositiveInt | None = None
     max_model_len: PositiveInt | None = None
     max_num_batched_tokens: Annotated[int, Meta(ge=64)] = 512

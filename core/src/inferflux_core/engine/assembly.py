@@ -3,21 +3,36 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
-from inferflux_core.config.schema import RuntimeConfig
+import msgspec
+
+from inferflux_core.config.schema import ModelConfig, RuntimeConfig
+from inferflux_core.engine.adapters import AdapterRegistry
 from inferflux_core.engine.calls import CallHandler
 from inferflux_core.engine.engine import Engine
+from inferflux_core.engine.host_memory import available_memory
+from inferflux_core.engine.kv.disk_tier import DiskTier
 from inferflux_core.engine.kv.manager import KVCacheManager
 from inferflux_core.engine.preparation import RequestFactory
 from inferflux_core.engine.protocol import LoadModel, ModelInfo
 from inferflux_core.engine.runner import ModelRunner, RunnerCapabilities
 from inferflux_core.engine.scheduler import SchedulerLimits
+from inferflux_core.engine.speculation.combined import CombinedDrafter
+from inferflux_core.engine.speculation.draft_model import DraftModelDrafter, check_vocabulary
+from inferflux_core.engine.speculation.drafter import Drafter
+from inferflux_core.engine.speculation.ngram import NgramDrafter
+from inferflux_core.engine.speculation.speculator import Speculator
 from inferflux_core.errors import StartupError
+from inferflux_core.models import reference
 from inferflux_core.plugins import PluginManager
 
 __all__ = ["LoadedEngine", "assemble"]
 
-_DEFAULT_PREFIX_CACHE_BYTES = 1024 * 1024 * 1024
+_DRAFT_SEQUENCES = 4
+"""Beyond so many at once a small machine verifies drafts no sooner than it computes."""
+
+_MOST_PREFIX_CACHE_BYTES = 4 * 1024 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,22 +53,27 @@ def assemble(command: LoadModel) -> LoadedEngine:
     """
     plugins = PluginManager(strict=False, trace=command.plugins.trace)
     scheduler_spec = plugins.scheduler(command.runtime.scheduler)
+    scheduler_options = plugins.options(scheduler_spec, command.runtime.scheduler_options)
     runner = _load(plugins, command)
     capabilities = runner.capabilities
-    factory = RequestFactory(runner.tokenizer, capabilities, command.model.chat_template)
+    adapters = AdapterRegistry(runner)
+    factory = RequestFactory(runner.tokenizer, capabilities, command.model.chat_template, adapters)
     engine = Engine(
         runner,
-        scheduler_spec.factory(_limits(capabilities, command.runtime)),
-        KVCacheManager(runner, _prefix_cache_bytes(command.runtime)),
+        scheduler_spec.factory(_limits(capabilities, command.runtime), scheduler_options),
+        _kv_cache(runner, command.runtime),
+        _speculator(plugins, command, runner),
+        on_finish=lambda request: adapters.release(request.adapters),
     )
-    return LoadedEngine(
-        engine, factory, CallHandler(runner, factory), _describe(command, capabilities, factory)
-    )
+    calls = CallHandler(runner, factory, adapters)
+    return LoadedEngine(engine, factory, calls, _describe(command, capabilities, factory))
 
 
 def _load(plugins: PluginManager, command: LoadModel) -> ModelRunner:
     backend = plugins.backend(command.backend)
     try:
+        if command.retune and backend.forget is not None:
+            backend.forget(command.model)
         runner = backend.factory(command.model, command.runtime)
         runner.warm_up()
     except StartupError:
@@ -78,9 +98,77 @@ def _limits(capabilities: RunnerCapabilities, runtime: RuntimeConfig) -> Schedul
     )
 
 
-def _prefix_cache_bytes(runtime: RuntimeConfig) -> int:
-    configured = runtime.prefix_cache_bytes
-    return _DEFAULT_PREFIX_CACHE_BYTES if configured is None else configured
+def _kv_cache(runner: ModelRunner, runtime: RuntimeConfig) -> KVCacheManager:
+    """What has been computed is kept in main memory, and on disk where the configuration names a folder.
+
+    Raises:
+        StartupError: the folder cannot be used, or this model's keys and values cannot be taken out.
+    """
+    capacity = runtime.prefix_cache_bytes
+    if capacity is None:
+        capacity = min(available_memory() // 4, _MOST_PREFIX_CACHE_BYTES)
+    folder, capabilities = runtime.nvme_offload.path, runner.capabilities
+    if folder is None:
+        return KVCacheManager(runner, capacity)
+    if not (capabilities.exports_state and capabilities.state_fingerprint and capacity):
+        raise StartupError(
+            "keys and values of this model cannot be kept on disk"
+            if capacity
+            else "keys and values are kept on disk only if they are also kept in memory",
+            hint="remove `runtime.nvme_offload.path`, or set `runtime.prefix_cache_bytes` above 0",
+        )
+    disk = DiskTier(
+        Path(folder).expanduser(), capabilities.state_fingerprint, runtime.nvme_offload.max_bytes
+    )
+    return KVCacheManager(runner, capacity, disk)
+
+
+def _speculator(
+    plugins: PluginManager, command: LoadModel, runner: ModelRunner
+) -> Speculator | None:
+    """Drafts from the text so far, and from a draft model where there is one.
+
+    Raises:
+        StartupError: drafts of this model cannot be verified, or the draft model cannot be used.
+    """
+    settings, capabilities = command.runtime.speculative_decoding, runner.capabilities
+    if not settings.enabled:
+        return None
+    if not capabilities.max_draft_tokens:
+        raise StartupError(
+            f"backend '{command.backend}' cannot verify drafts with this model",
+            hint="set `runtime.speculative_decoding.enabled` to false",
+        )
+    drafter: Drafter = NgramDrafter()
+    if settings.draft_model is not None:
+        model = DraftModelDrafter(
+            _load_draft_model(plugins, command, settings.draft_model, runner),
+            settings.max_prefill_tokens,
+        )
+        drafter = CombinedDrafter([NgramDrafter(lengths=(8, 5)), model])
+    return Speculator(drafter, capabilities, settings.max_draft_tokens)
+
+
+def _load_draft_model(
+    plugins: PluginManager, command: LoadModel, name: str, target: ModelRunner
+) -> ModelRunner:
+    path = str(reference.resolve(name))
+    runtime = msgspec.structs.replace(
+        command.runtime, max_num_seqs=_DRAFT_SEQUENCES, max_model_len=None
+    )
+    model = ModelConfig(path=path, name=name)
+    runner = _load(plugins, msgspec.structs.replace(command, model=model, runtime=runtime))
+    try:
+        if not runner.capabilities.max_draft_tokens:
+            raise StartupError(
+                f"backend '{command.backend}' cannot correct the drafts of {name}",
+                hint="use another draft model",
+            )
+        check_vocabulary(target.tokenizer, runner.tokenizer)
+    except StartupError:
+        runner.close()
+        raise
+    return runner
 
 
 def _describe(

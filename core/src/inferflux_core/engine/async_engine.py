@@ -30,7 +30,6 @@ from inferflux_core.engine.protocol import (
     Ping,
     Pong,
     RequestOutput,
-    Shutdown,
 )
 from inferflux_core.errors import (
     EngineUnavailableError,
@@ -117,26 +116,44 @@ class AsyncEngine:
         return self._process.pid if self._process else None
 
     @property
+    def memory_bytes(self) -> int | None:
+        """Resident memory of the child; None while there is none, or where the system does not tell."""
+        return self._process.memory_bytes if self._process else None
+
+    @property
     def num_requests(self) -> int:
         """Requests in the engine's hands, waiting ones included."""
         return len(self._collectors)
 
-    async def start(self) -> None:
-        """Load the model.
+    async def start(self, *, retune: bool = False) -> None:
+        """Load the model; at first, and whenever the engine was stopped.
+
+        Args:
+            retune: measure again what suits this machine.
 
         Raises:
             StartupError: it cannot be loaded here.
         """
+        assert self.state is EngineState.STOPPED, f"the engine is {self.state.value}"
         self.state = EngineState.STARTING
         try:
-            await self._launch()
+            await self._launch(retune=retune)
         except BaseException:
             self.state = EngineState.STOPPED
             raise
         self._supervisor = asyncio.create_task(self._supervise(), name="engine-supervisor")
 
-    async def stop(self, drain_timeout: float) -> None:
-        """Finish what is running, for at most `drain_timeout` seconds, and end the process."""
+    async def stop(self, drain_timeout: float, why: str = "the server is shutting down") -> None:
+        """Finish what is running, for at most `drain_timeout` seconds, and end the process.
+
+        Cancelling it leaves an engine that can be stopped again.
+
+        Args:
+            drain_timeout: for what runs; no more is taken.
+            why: told to requests that do not end in time.
+        """
+        if self.state is EngineState.STOPPED:
+            return
         self.state = EngineState.DRAINING
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(drain_timeout):
@@ -144,11 +161,10 @@ class AsyncEngine:
         if self._supervisor is not None:
             self._supervisor.cancel()
             await asyncio.gather(self._supervisor, return_exceptions=True)
+        self._fail_all(why)
         if self._process is not None:
-            self._process.send(Shutdown())
-            await self._process.kill()
+            await self._process.shut_down()
         self._process = None
-        self._fail_all("the server is shutting down")
         self.state = EngineState.STOPPED
 
     def next_id(self) -> int:
@@ -157,22 +173,32 @@ class AsyncEngine:
         return self._next_id
 
     async def call(self, call: Call) -> Answer:
-        """Have something done that is not a generation; cancelling gives up waiting.
+        """Have something done that is not a generation; cancelling gives it up.
 
         Args:
             call: with a `call_id` from `next_id`.
 
         Raises:
             EngineUnavailableError: the engine is starting, restarting or draining, or was lost meanwhile.
+            QueueFullError: `max_queue` calls are waiting already.
             InferFluxError: what the engine refused, or failed at.
         """
         process = self._running_process()
+        if len(self._calls) >= self._runtime.max_queue:
+            raise QueueFullError(
+                f"{len(self._calls)} calls are waiting already; try again later", retry_after=1.0
+            )
         answer = self._calls[call.call_id] = asyncio.get_running_loop().create_future()
+        self._idle.clear()
         process.send(call)
         try:
             result: Answer = await answer
+        except asyncio.CancelledError:
+            process.send(Abort(request_id=call.call_id))
+            raise
         finally:
             del self._calls[call.call_id]
+            self._note_idle()
         if isinstance(result, CallFailed):
             raise error_from(result.code, result.message, result.param)
         return result
@@ -231,14 +257,17 @@ class AsyncEngine:
 
     def _forget(self, request_id: int) -> None:
         del self._collectors[request_id]
-        if not self._collectors:
+        self._note_idle()
+
+    def _note_idle(self) -> None:
+        if not self._collectors and not self._calls:
             self._idle.set()
 
     def _note_duration(self, seconds: float) -> None:
         """Keep a moving average, to tell refused clients when to come back."""
         self._seconds_per_request += 0.1 * (seconds - self._seconds_per_request)
 
-    async def _launch(self) -> None:
+    async def _launch(self, *, retune: bool = False) -> None:
         name = self._model.path
         model = self._model
         if name is not None:
@@ -249,7 +278,11 @@ class AsyncEngine:
                 hint="set `model.path` in the configuration, or INFERFLUX_MODEL_PATH",
             )
         load = LoadModel(
-            model=model, backend=self._backend.name, runtime=self._runtime, plugins=self._plugins
+            model=model,
+            backend=self._backend.name,
+            runtime=self._runtime,
+            plugins=self._plugins,
+            retune=retune,
         )
         process, info = await EngineProcess.start(load, self._backend, self._runtime.load_timeout)
         self._process, self._info = process, info
@@ -288,8 +321,9 @@ class AsyncEngine:
             pass
         finally:
             heartbeat.cancel()
+        ended = await process.kill()
         self._process = None
-        return await process.kill()
+        return ended
 
     def _dispatch(self, event: Event) -> None:
         if isinstance(event, Outputs):

@@ -18,6 +18,7 @@ import time
 from collections import deque
 
 from inferflux_core.engine.assembly import LoadedEngine, assemble
+from inferflux_core.engine.calls import CallHandler
 from inferflux_core.engine.engine import Engine
 from inferflux_core.engine.framing import ConnectionClosedError, read_frame
 from inferflux_core.engine.protocol import (
@@ -53,7 +54,7 @@ class EngineProcess:
         self._send_lock = threading.Lock()
         self._loaded: LoadedEngine | None = None
         self._ready = threading.Event()
-        self._inbox: deque[Request | Abort | Call] = deque()
+        self._inbox: deque[Request | Abort] = deque()
         self._wake = threading.Event()
         self._stopping = False
         self._step_started: float | None = None
@@ -75,7 +76,7 @@ class EngineProcess:
         self._send(Ready(info=loaded.info))
         engine = loaded.engine
         try:
-            self._serve(engine)
+            self._serve(engine, loaded.calls)
         except RunnerError as error:
             self._send(Outputs(outputs=engine.fail_all(str(error)), stats=engine.stats()))
             return 1
@@ -83,20 +84,24 @@ class EngineProcess:
             engine.close()
         return 0
 
-    def _serve(self, engine: Engine) -> None:
+    def _serve(self, engine: Engine, calls: CallHandler) -> None:
         # What lives now lives for ever; collections during a step would stall every stream.
         gc.collect()
         gc.freeze()
         gc.disable()
         steps = 0
         while not self._stopping:
-            self._drain_inbox(engine)
+            self._drain_inbox(engine, calls)
+            self._advance(calls)
             if engine.has_unfinished_requests:
                 self._step_started = time.monotonic()
                 for outputs in engine.step():
                     if outputs:
                         self._send(Outputs(outputs=outputs, stats=engine.stats()))
                 self._step_started = None
+                steps += 1
+                continue
+            if calls.busy:
                 steps += 1
                 continue
             # Aborted requests have no last output; say that nothing runs any more.
@@ -107,19 +112,25 @@ class EngineProcess:
             self._wake.wait()
             self._wake.clear()
 
-    def _drain_inbox(self, engine: Engine) -> None:
-        """Take in what has arrived. One slow call at a time: answers in progress must not wait for more."""
+    def _drain_inbox(self, engine: Engine, calls: CallHandler) -> None:
+        """Take in what has arrived."""
         while self._inbox:
             item = self._inbox.popleft()
             if isinstance(item, Request):
                 engine.add_request(item)
-            elif isinstance(item, Abort):
-                engine.abort_request(item.request_id)
             else:
-                assert self._loaded is not None
-                self._send(self._loaded.calls.answer(item))
-                if engine.has_unfinished_requests:
-                    return
+                engine.abort_request(item.request_id)
+                calls.abort(item.request_id)
+
+    def _advance(self, calls: CallHandler) -> None:
+        """Do a little of what is not generation: answers in progress must not wait for more."""
+        if not calls.busy:
+            return
+        self._step_started = time.monotonic()
+        answer = calls.advance()
+        self._step_started = None
+        if answer is not None:
+            self._send(answer)
 
     def _read(self) -> None:
         try:
@@ -154,10 +165,10 @@ class EngineProcess:
         elif isinstance(command, Abort):
             self._inbox.append(command)
         elif not isinstance(command, LoadModel):
-            if loaded.calls.is_quick(command):
-                self._send(loaded.calls.answer(command))
+            answer = loaded.calls.receive(command)
+            if answer is not None:
+                self._send(answer)
                 return
-            self._inbox.append(command)
         self._wake.set()
 
     def _send(self, event: Event) -> None:

@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from inferflux_core.engine.compaction import moves_to_close_holes
 from inferflux_core.engine.kv.manager import KVCacheManager
 from inferflux_core.engine.protocol import EngineStats, RequestOutput
 from inferflux_core.engine.reporting import Reporter
 from inferflux_core.engine.request import FinishReason, Request, RequestStatus
-from inferflux_core.engine.runner import DraftVerifier, ModelOutput, ModelRunner, Work
+from inferflux_core.engine.runner import DraftVerifier, ModelOutput, ModelRunner, SlotMover, Work
 from inferflux_core.engine.sampler import SampledToken, Sampler
 from inferflux_core.engine.scheduler import ScheduledRequest, Scheduler
 from inferflux_core.engine.slots import SlotPool
@@ -49,6 +50,11 @@ class Engine:
         self._scheduler = scheduler
         self._kv = kv
         self._speculator = speculator
+        self._mover = (
+            runner
+            if runner.capabilities.contiguous_slots and isinstance(runner, SlotMover)
+            else None
+        )
         self._sampler = Sampler()
         self._reporter = Reporter(runner.tokenizer)
         self._slots = SlotPool(runner.capabilities.max_num_seqs)
@@ -108,6 +114,7 @@ class Engine:
             self._scheduler.add_request(request)
         for request in followers:
             self.add_request(request)
+        self._close_holes()
         self._draft()
         plan = self._scheduler.schedule()
         for request in plan.preempted:
@@ -143,6 +150,20 @@ class Engine:
         assert len(self._requests) == known, (
             f"{len(self._requests)} requests, {known} accounted for"
         )
+
+    def _close_holes(self) -> None:
+        """Carry sequences over to lower slots where the gaps that others left behind cost too much."""
+        if not self._mover:
+            return
+        moves = moves_to_close_holes(self._slots.in_use)
+        if moves:
+            holders = {r.slot: r for r in self._requests.values() if r.slot is not None}
+            for slot, to in moves:
+                self._mover.move(slot, to)
+                self._slots.claim(to)
+                self._slots.free(slot)
+                request = holders[to] = holders.pop(slot)
+                request.slot = to
 
     def _draft(self) -> None:
         if self._speculator is not None:

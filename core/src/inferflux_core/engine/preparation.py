@@ -5,9 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from inferflux_core.engine.adapters import AdapterRegistry
 from inferflux_core.engine.chat_template import ChatTemplate
+from inferflux_core.engine.constraints.compiler import ConstraintCompiler
 from inferflux_core.engine.detokenizer import Detokenizer
-from inferflux_core.engine.protocol import ChatPrompt, Generate, Prompt, TextPrompt
+from inferflux_core.engine.protocol import (
+    AdapterUse,
+    ChatPrompt,
+    Generate,
+    Prompt,
+    TextPrompt,
+)
 from inferflux_core.engine.request import Request
 from inferflux_core.engine.runner import RunnerCapabilities, Tokenizer
 from inferflux_core.errors import (
@@ -26,6 +34,7 @@ class RequestFactory:
         tokenizer: of the model.
         capabilities: of the runner.
         chat_template: file that replaces the model's own template.
+        adapters: those that requests may name.
 
     Raises:
         ModelLoadError: the template cannot be read or compiled.
@@ -36,9 +45,12 @@ class RequestFactory:
         tokenizer: Tokenizer,
         capabilities: RunnerCapabilities,
         chat_template: str | None = None,
+        adapters: AdapterRegistry | None = None,
     ) -> None:
         self._tokenizer = tokenizer
         self._capabilities = capabilities
+        self._adapters = adapters
+        self._constraints = ConstraintCompiler(tokenizer)
         source = tokenizer.chat_template
         if chat_template is not None:
             try:
@@ -59,12 +71,18 @@ class RequestFactory:
         return self._template is not None
 
     def build(self, command: Generate) -> Request:
-        """Turn a command into a request.
+        """Turn a command into a request, which holds its adapters until it has ended.
 
         Raises:
             InvalidRequestError: prompt or parameters cannot be used with this model.
+            ModelNotFoundError: an adapter is not loaded.
             ContextLengthExceededError: the prompt fills the whole context.
+            QueueFullError: there is no time for another constraint just now.
         """
+        if not self._capabilities.generates:
+            raise InvalidRequestError(
+                "this model only embeds; use /v1/embeddings or /v1/rerank", param="model"
+            )
         command.params.validate(self._capabilities.vocab_size)
         token_ids = self.token_ids(command.prompt)
         context = self._capabilities.max_model_len
@@ -75,8 +93,8 @@ class RequestFactory:
                 f"the prompt has {len(token_ids)} tokens and the context of this model has {context}; "
                 f"shorten the prompt to at most {context - 1} tokens"
             )
-        limit = command.params.max_tokens
-        return Request(
+        limit, constraint = command.params.max_tokens, command.params.constraint
+        request = Request(
             request_id=command.request_id,
             token_ids=token_ids,
             params=command.params,
@@ -84,8 +102,20 @@ class RequestFactory:
             cache_salt=command.cache_salt.encode(),
             tenant=command.tenant,
             priority=command.priority,
+            constraint=None if constraint is None else self._constraints.start(constraint),
             max_total_tokens=context if limit is None else min(context, len(token_ids) + limit),
         )
+        self._apply_adapters(request, command.adapters)
+        return request
+
+    def _apply_adapters(self, request: Request, uses: Sequence[AdapterUse]) -> None:
+        """The last thing that may fail: what is held from here on is released with the request."""
+        if not uses:
+            return
+        if self._adapters is None:
+            raise InvalidRequestError("this model does not take adapters", param="adapters")
+        request.adapters, salt = self._adapters.acquire(uses)
+        request.cache_salt += salt
 
     def token_ids(self, prompt: Prompt) -> list[int]:
         """Render and tokenize a prompt.
@@ -96,7 +126,9 @@ class RequestFactory:
         if isinstance(prompt, ChatPrompt):
             return self._chat(prompt)
         if isinstance(prompt, TextPrompt):
-            return self._tokenizer.encode(prompt.text, add_special=True, parse_special=True)
+            return self._tokenizer.encode(
+                prompt.text, add_special=prompt.add_special, parse_special=True
+            )
         self.check_token_ids(prompt.token_ids)
         return list(prompt.token_ids)
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
 import subprocess
 import sys
+from pathlib import Path
 from typing import Final
 
 from inferflux_core.engine.framing import ConnectionClosedError, read_frame_async
@@ -18,6 +20,7 @@ from inferflux_core.engine.protocol import (
     LoadModel,
     ModelInfo,
     Ready,
+    Shutdown,
     decode_event,
     encode_frame,
 )
@@ -27,6 +30,8 @@ from inferflux_core.specs import BackendSpec
 __all__ = ["EngineProcess"]
 
 _KILL_GRACE_SECONDS: Final = 5.0
+_SHUTDOWN_GRACE_SECONDS: Final = 10.0
+_PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 _SOCKET_BUFFER_BYTES: Final = 4 * 1024 * 1024
 
 
@@ -55,15 +60,14 @@ class EngineProcess:
         ours, theirs = socket.socketpair()
         for end in (ours, theirs):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BUFFER_BYTES)
+        # Connected before there is a process: what is cancelled meanwhile leaves none behind.
         with theirs:
-            command = [sys.executable, "-P", "-m", "inferflux_core.engine.child"]
-            process = subprocess.Popen(  # noqa: ASYNC220, S603 - quick, and our own program
-                [*command, str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                env=_environment(backend),
-            )
-        reader, writer = await asyncio.open_unix_connection(sock=ours, limit=_SOCKET_BUFFER_BYTES)
+            reader, writer = await _connect(ours)
+            try:
+                process = _spawn(theirs, backend)
+            except BaseException:
+                writer.close()
+                raise
         engine = cls(process, reader, writer)
         engine.send(load)
         try:
@@ -94,6 +98,15 @@ class EngineProcess:
         """Process id."""
         return self._process.pid
 
+    @property
+    def memory_bytes(self) -> int | None:
+        """Resident memory, None where there is no /proc or no process any more."""
+        try:
+            fields = Path(f"/proc/{self.pid}/statm").read_text().split()
+        except OSError:
+            return None
+        return int(fields[1]) * _PAGE_BYTES
+
     def send(self, command: Command) -> None:
         """Queue a command; a dead process is noticed by `receive`, not here."""
         if not self._writer.is_closing():
@@ -107,15 +120,41 @@ class EngineProcess:
         """
         return decode_event(await read_frame_async(self._reader))
 
+    async def shut_down(self) -> None:
+        """Let the process end its step and put away what it keeps, then be gone."""
+        self.send(Shutdown())
+        await _wait(self._process, _SHUTDOWN_GRACE_SECONDS)
+        await self.kill()
+
     async def kill(self) -> str:
         """End the process if it still runs, and say how it ended."""
         self._writer.close()
         status = await _wait(self._process, _KILL_GRACE_SECONDS)
+        with contextlib.suppress(OSError):
+            await self._writer.wait_closed()
         return _describe(status)
 
     def kill_now(self) -> None:
         """End a process that hangs, at once."""
         self._process.kill()
+
+
+async def _connect(ours: socket.socket) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    try:
+        return await asyncio.open_unix_connection(sock=ours, limit=_SOCKET_BUFFER_BYTES)
+    except BaseException:
+        ours.close()
+        raise
+
+
+def _spawn(theirs: socket.socket, backend: BackendSpec) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-P", "-m", "inferflux_core.engine.child", str(theirs.fileno())]
+    return subprocess.Popen(  # noqa: S603 - our own program
+        command,
+        pass_fds=[theirs.fileno()],
+        stdin=subprocess.DEVNULL,
+        env=_environment(backend),
+    )
 
 
 def _environment(backend: BackendSpec) -> dict[str, str]:
@@ -125,7 +164,7 @@ def _environment(backend: BackendSpec) -> dict[str, str]:
 
 
 async def _wait(process: subprocess.Popen[bytes], grace: float) -> int:
-    """Wait for a process that has lost its socket and so must end; kill it after `grace` seconds."""
+    """Wait for a process that was told to end, or has lost its socket; kill it after `grace` seconds."""
     try:
         return await asyncio.to_thread(process.wait, grace)
     except subprocess.TimeoutExpired:

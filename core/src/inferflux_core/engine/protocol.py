@@ -65,9 +65,10 @@ class _Frame(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag=Tru
 
 
 class TextPrompt(_Frame, frozen=True):
-    """A prompt as text; the model's special tokens are added around it."""
+    """A prompt as text; the model's special tokens are added around it, unless told otherwise."""
 
     text: str
+    add_special: bool = True
 
 
 class TokenPrompt(_Frame, frozen=True):
@@ -168,7 +169,7 @@ class Embed(_Frame, frozen=True):
     """Embed texts or token sequences, as pooled by the model. Answered by `Embeddings`."""
 
     call_id: int
-    inputs: list[TextPrompt | TokenPrompt]
+    inputs: list[Prompt]
 
 
 class Rank(_Frame, frozen=True):
@@ -180,7 +181,7 @@ class Rank(_Frame, frozen=True):
 
 
 class Abort(_Frame, frozen=True):
-    """Stop a generation; nothing is answered."""
+    """Stop a generation, or give up a call; nothing is answered."""
 
     request_id: int
 

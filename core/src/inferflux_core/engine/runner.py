@@ -21,6 +21,7 @@ __all__ = [
     "ModelRunner",
     "RunnerCapabilities",
     "RunnerError",
+    "SlotMover",
     "StateExporter",
     "Tokenizer",
     "Work",
@@ -47,7 +48,8 @@ class RunnerCapabilities:
         max_draft_tokens: drafts that can be verified in one pass behind a sequence's last token; unless
             it is 0, the runner is a `DraftVerifier`.
         uniform_rows: whether sequences with different numbers of tokens cost a pass each.
-        contiguous_slots: whether idle slots between active ones cost extra.
+        contiguous_slots: whether idle slots between active ones cost extra; if so, the runner is a
+            `SlotMover`.
         exports_state: whether the runner is a `StateExporter`, for this model.
         state_fingerprint: equal for runners that can import each other's exports: it names the model's
             weights, the library's build and the type of the cache.
@@ -218,6 +220,18 @@ class DraftVerifier(Protocol):
 
 
 @runtime_checkable
+class SlotMover(Protocol):
+    """What a runner offers beside `ModelRunner` if its `capabilities.contiguous_slots` is true."""
+
+    def move(self, slot: int, to: int) -> None:
+        """Carry a sequence over to an empty slot, between two batches; its old slot is empty then.
+
+        Raises:
+            RunnerError: the runner cannot go on.
+        """
+
+
+@runtime_checkable
 class AdapterHost(Protocol):
     """What a runner offers beside `ModelRunner` if its `capabilities.hosts_adapters` is true."""
 
@@ -240,12 +254,20 @@ class Embedder(Protocol):
     def max_embedding_tokens(self) -> int:
         """Tokens an input may have."""
 
-    def embed(self, inputs: Sequence[Sequence[int]]) -> NDArray[np.float32]:
-        """Embed token sequences: float32 `[len(inputs), size]`, pooled as the model wants it, not normalised.
+    def pair(self, query: str, document: str) -> list[int]:
+        """A query and a document as one input; only with `capabilities.ranks`."""
 
-        With `capabilities.ranks`, `size` is 1 and an input is a query and a document, joined as the
-        model's tokenizer joins pairs.
+    def embed(self, inputs: Sequence[Sequence[int]]) -> Iterator[NDArray[np.float32]]:
+        """Embed token sequences, as pooled by the model and not normalised, in passes of bounded length.
+
+        A caller may close the iterator early, and must not have two at work at once. With
+        `capabilities.ranks`, inputs come from `pair`, and their vectors have one element.
+
+        Yields:
+            After every pass the vectors of the inputs that it completed, in order: float32
+            `[completed, size]`.
 
         Raises:
+            EngineError: there is no memory for it.
             RunnerError: the runner cannot go on.
         """

@@ -17,6 +17,7 @@ __all__ = ["SampledToken", "Sampler", "TokenLogprob", "log_softmax", "report"]
 Floats = NDArray[np.float32]
 Ints = NDArray[np.intp]
 
+_LEAST_WEIGHT = np.nextafter(np.float32(0), np.float32(1))
 _TOP_K_MARGIN = np.float32(np.exp(-12.0))
 """Tokens this much less likely than the best are rarely among the top k; see `_top_k_floor`."""
 
@@ -45,10 +46,23 @@ class _RowState:
     rng: np.random.Generator
     prompt_ids: Ints
     counts: dict[int, int] = field(default_factory=dict)
+    num_counted: int = 0
+
+    def count(self, request: Request) -> None:
+        """Count what has come since, be it sampled or forced by a constraint."""
+        start = request.num_prompt_tokens + self.num_counted
+        for token_id in request.token_ids[start:]:
+            self.counts[token_id] = self.counts.get(token_id, 0) + 1
+            self.num_counted += 1
 
 
 class Sampler:
-    """Samples one token per row of logits."""
+    """Samples one token per row of logits.
+
+    Constraints come first, so that neither a bias nor a low temperature brings back what they rule out.
+    Reported log-probabilities are the model's own: constraints, biases, penalties, temperature and
+    truncation do not show in them, and alternatives may be tokens that a constraint rules out.
+    """
 
     def __init__(self) -> None:
         self._states: dict[int, _RowState] = {}
@@ -69,8 +83,7 @@ class Sampler:
         """
         reports = [self._report(r, logits[i]) for i, r in enumerate(requests)]
         for row, request in enumerate(requests):
-            if request.constraint is not None:
-                request.constraint.mask(logits[row])
+            _constrain(request, logits[row])
             if request.params.logit_bias:
                 for token_id, bias in request.params.logit_bias.items():
                     logits[row, token_id] += bias
@@ -86,7 +99,7 @@ class Sampler:
             params = [requests[i].params for i in drawn]
             chosen[drawn] = _draw(logits[drawn], params, draws)
         return [
-            self._choose(request, int(chosen[row]), reports[row]) if valid[row] else None
+            _choice(request, int(chosen[row]), reports[row]) if valid[row] else None
             for row, request in enumerate(requests)
         ]
 
@@ -104,6 +117,7 @@ class Sampler:
     def _penalise(self, request: Request, row: Floats) -> None:
         """Apply repetition, frequency and presence penalties in place."""
         params, state = request.params, self._state(request)
+        state.count(request)
         seen = np.fromiter(state.counts, np.intp, len(state.counts))
         if params.repetition_penalty != 1.0:
             ids = np.union1d(state.prompt_ids, seen)
@@ -119,13 +133,21 @@ class Sampler:
         """Log-probabilities of the untouched row, if the request wants to see them."""
         return None if request.params.logprobs is None else log_softmax(row)
 
-    def _choose(self, request: Request, token_id: int, logprobs: Floats | None) -> SampledToken:
-        if request.params.penalised:
-            counts = self._state(request).counts
-            counts[token_id] = counts.get(token_id, 0) + 1
-        if logprobs is None:
-            return SampledToken(token_id)
-        return report(token_id, logprobs, request.params.logprobs or 0)
+
+def _constrain(request: Request, row: Floats) -> None:
+    """Mask what the request's constraint does not allow, unless its greedy choice shows without."""
+    constraint, params = request.constraint, request.params
+    if constraint is None:
+        return
+    plain = params.greedy and not params.penalised and not params.logit_bias
+    if not (plain and constraint.allows(int(row.argmax()))):
+        constraint.mask(row)
+
+
+def _choice(request: Request, token_id: int, logprobs: Floats | None) -> SampledToken:
+    if logprobs is None:
+        return SampledToken(token_id)
+    return report(token_id, logprobs, request.params.logprobs or 0)
 
 
 def report(token_id: int, logprobs: Floats, count: int) -> SampledToken:
@@ -225,7 +247,8 @@ def _candidates(
         else:
             nucleus_only[row] = True
             floors[row] = min((1.0 - p.top_p) / vocab_size * float(totals[row]), 1.0)
-    rows, tokens = np.nonzero(weights >= floors[:, None])
+    # Tokens without any weight are those that a constraint rules out: nearly all of them at times.
+    rows, tokens = np.nonzero(weights >= np.maximum(floors, _LEAST_WEIGHT)[:, None])
     counts = np.bincount(rows, minlength=len(params))
     columns = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
     ids = np.zeros((len(params), counts.max()), np.intp)

@@ -15,6 +15,7 @@ MAX_LOGPROBS: Final = 20
 MAX_STOP_STRINGS: Final = 16
 MAX_STOP_LENGTH: Final = 1024
 MAX_LOGIT_BIAS: Final = 1024
+MAX_CONSTRAINT_LENGTH: Final = 256 * 1024
 
 _RANGES: Final[dict[str, tuple[float, float]]] = {
     "temperature": (0.0, 100.0),
@@ -34,10 +35,12 @@ class Constraint(msgspec.Struct, frozen=True, kw_only=True):
         kind: `json_schema` (a JSON Schema as JSON text), `regex`, `choice` (a JSON list of strings) or
             `grammar` (in llguidance's Lark dialect, or GBNF).
         value: the schema, expression, list or grammar.
+        param: the request field it came from, for errors to name.
     """
 
     kind: Literal["json_schema", "regex", "choice", "grammar"]
     value: str
+    param: str = "structured_outputs"
 
 
 class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,6 +130,8 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
                 _refuse(name, f"must be between 0 and {MAX_LOGPROBS}, not {count}")
         self._validate_stops()
         self._validate_tokens(vocab_size)
+        if self.constraint is not None and len(self.constraint.value) > MAX_CONSTRAINT_LENGTH:
+            _refuse(self.constraint.param, f"takes at most {MAX_CONSTRAINT_LENGTH} characters")
 
     def _validate_stops(self) -> None:
         if len(self.stop) > MAX_STOP_STRINGS:

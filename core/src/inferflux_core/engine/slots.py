@@ -36,6 +36,12 @@ class SlotPool:
         self._used.add(slot)
         return slot
 
+    def claim(self, slot: int) -> None:
+        """Take a certain slot, which is free."""
+        self._free.remove(slot)
+        heapq.heapify(self._free)
+        self._used.add(slot)
+
     def free(self, slot: int) -> None:
         """Give a slot back."""
         self._used.remove(slot)

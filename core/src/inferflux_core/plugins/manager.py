@@ -135,7 +135,7 @@ class PluginManager:
         ) from cause
 
     def options(
-        self, spec: GuardrailSpec | AuthProviderSpec, raw: dict[str, Any]
+        self, spec: GuardrailSpec | AuthProviderSpec | SchedulerSpec, raw: dict[str, Any]
     ) -> msgspec.Struct:
         """Validate the options of a plugin.
 
@@ -214,7 +214,9 @@ def _join(providers: tuple[Provider, ...]) -> str:
     return " and ".join(map(str, providers))
 
 
-def _options_path(spec: GuardrailSpec | AuthProviderSpec) -> KeyPath:
+def _options_path(spec: GuardrailSpec | AuthProviderSpec | SchedulerSpec) -> KeyPath:
+    if isinstance(spec, SchedulerSpec):
+        return ("runtime", "scheduler_options")
     if isinstance(spec, GuardrailSpec):
         return ("guardrails", "options", spec.name)
     # `auth.oidc` is the one plugin that users know by a section of its own.

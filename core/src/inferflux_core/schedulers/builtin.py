@@ -14,6 +14,6 @@ def inferflux_schedulers() -> Iterable[SchedulerSpec]:
     """Declare `fcfs`."""
     yield SchedulerSpec(
         name="fcfs",
-        summary="First come, first served, with chunked prefill",
-        factory=FCFSScheduler,
+        summary="First come, first served, with chunked prefill and priorities",
+        factory=lambda limits, options: FCFSScheduler(limits),
     )

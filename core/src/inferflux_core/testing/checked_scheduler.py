@@ -62,6 +62,8 @@ class CheckedScheduler:
         assert len(self._running) <= self._limits.max_num_seqs, "more than max_num_seqs run"
         total = sum(scheduled.num_tokens for scheduled in plan)
         assert total <= self._limits.max_num_batched_tokens, f"{total} tokens are over the budget"
+        left_out = {r for r in self._running - planned if r.is_generating}
+        assert not left_out, "a generating request is not in the plan"
         for scheduled in plan:
             self._check_chunk(scheduled)
         self._check_counts()
@@ -71,6 +73,8 @@ class CheckedScheduler:
         request, num_tokens = scheduled.request, scheduled.num_tokens
         pending = request.num_pending_tokens
         assert 1 <= num_tokens <= pending, f"{num_tokens} tokens of {pending} that are pending"
+        if request.is_generating:
+            return
         cut = request.num_computed_tokens + num_tokens
         assert num_tokens == pending or cut % self._limits.prefill_quantum == 0, (
             f"a prompt is cut at {cut}, off the quantum"

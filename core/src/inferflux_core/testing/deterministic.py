@@ -54,6 +54,7 @@ class DeterministicRunner:
             prefill_quantum=prefill_quantum,
             max_draft_tokens=max_draft_tokens,
             uniform_rows=uniform_rows,
+            contiguous_slots=True,
             cost=cost,
             exports_state=True,
             state_fingerprint="deterministic",
@@ -83,6 +84,11 @@ class DeterministicRunner:
         """Forget tokens from `length` on."""
         assert 0 < length <= len(self._states[slot]), "nothing to forget"
         del self._states[slot][length:]
+
+    def move(self, slot: int, to: int) -> None:
+        """Carry a sequence over."""
+        assert to not in self._states, f"slot {to} is not empty"
+        self._states[to] = self._states.pop(slot)
 
     def release(self, slot: int) -> None:
         """Forget a sequence."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from inferflux_core.engine.runner import ModelOutput, ModelRunner, Work
+from inferflux_core.engine.runner import DraftVerifier, ModelOutput, ModelRunner, SlotMover, Work
 
 __all__ = ["Driver", "assert_same_choice"]
 
@@ -38,23 +39,40 @@ class Driver:
         Returns:
             A copy of the logits `[vocab_size]` of every other slot.
         """
+        wanted = {slot: int(slot not in quiet) for slot in tokens}
+        rows = self.compute_rows(tokens, wanted)
+        return {slot: rows[slot][0] for slot in tokens if wanted[slot]}
+
+    def compute_rows(
+        self, tokens: Mapping[int, Sequence[int]], num_logits: Mapping[int, int]
+    ) -> dict[int, list[Row]]:
+        """Execute one batch; returns copies of the logits after the last `num_logits` tokens of each slot."""
         batch = [
-            Work(slot, self._lengths.get(slot, 0), list(token_ids), int(slot not in quiet))
+            Work(slot, self._lengths.get(slot, 0), list(token_ids), num_logits[slot])
             for slot, token_ids in tokens.items()
         ]
         for slot, token_ids in tokens.items():
             self._lengths[slot] = self._lengths.get(slot, 0) + len(token_ids)
-        rows: dict[int, Row] = {}
+        rows: dict[int, list[Row]] = {slot: [] for slot in tokens}
         for output in self.runner.execute(batch):
             self._check(output, batch)
             for index, row in zip(output.indices, output.logits, strict=True):
-                assert batch[index].slot not in rows, f"two rows for work {index}"
-                rows[batch[index].slot] = row.copy()
+                rows[batch[index].slot].append(row.copy())
             # Samplers overwrite logits; a runner that counts on them shows itself in later steps.
             output.logits[...] = np.nan
-        wanted = {work.slot for work in batch if work.num_logits}
-        assert set(rows) == wanted, f"logits of slots {set(rows)}, wanted {wanted}"
+        counts = {slot: len(found) for slot, found in rows.items()}
+        assert counts == dict(num_logits), f"rows of logits by slot: {counts}, wanted {num_logits}"
         return rows
+
+    def truncate(self, slot: int, length: int) -> None:
+        """Take back a slot's tokens from `length` on."""
+        cast("DraftVerifier", self.runner).truncate(slot, length)
+        self._lengths[slot] = length
+
+    def move(self, slot: int, to: int) -> None:
+        """Carry a slot's sequence over to an empty one."""
+        cast("SlotMover", self.runner).move(slot, to)
+        self._lengths[to] = self._lengths.pop(slot)
 
     def append(self, slot: int, token_ids: Sequence[int], *, chunk: int | None = None) -> Row:
         """Append tokens to one slot, all at once or in chunks; returns the logits after the last."""
@@ -93,6 +111,10 @@ class Driver:
     def _check(self, output: ModelOutput, batch: Sequence[Work]) -> None:
         assert not output.failed, f"works {output.failed} failed: {output.error}"
         assert all(batch[index].num_logits for index in output.indices), "unwanted logits"
+        at_once = self.runner.capabilities.max_draft_tokens + 1
+        for index in set(output.indices):
+            wanted, got = batch[index].num_logits, list(output.indices).count(index)
+            assert got == wanted or wanted > at_once, f"{got} of {wanted} rows of work {index}"
         if output.indices:
             vocab_size = self.runner.capabilities.vocab_size
             assert output.logits.dtype == np.float32

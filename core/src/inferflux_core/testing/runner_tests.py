@@ -8,7 +8,13 @@ from typing import cast
 
 import pytest
 
-from inferflux_core.engine.runner import ModelRunner, StateExporter
+from inferflux_core.engine.runner import (
+    AdapterHost,
+    DraftVerifier,
+    ModelRunner,
+    SlotMover,
+    StateExporter,
+)
 from inferflux_core.testing.driving import Driver, assert_same_choice
 from inferflux_core.testing.loaded_model import LoadedModel
 
@@ -39,6 +45,9 @@ class RunnerTests(LoadedModel):
         assert capabilities.prefill_quantum >= 1
         assert capabilities.device, "`device` tells operators what executes the model"
         assert not capabilities.exports_state or isinstance(runner, StateExporter)
+        assert not capabilities.max_draft_tokens or isinstance(runner, DraftVerifier)
+        assert not capabilities.contiguous_slots or isinstance(runner, SlotMover)
+        assert not capabilities.hosts_adapters or isinstance(runner, AdapterHost)
 
     def test_whoever_wants_logits_gets_one_row(self, driver: Driver) -> None:
         """The driver checks indices, shape, type and numbers of whatever comes back."""
@@ -133,6 +142,92 @@ class RunnerTests(LoadedModel):
         exporter.import_state(slot, pieces, bounds)
         row = driver.resume(slot, 2 * size, prompt[2 * size :])
         assert_same_choice(row, whole, self.near_tie)
+
+    @pytest.mark.parametrize("piece", [1, 7])
+    def test_state_can_be_cut_anywhere(self, driver: Driver, piece: int) -> None:
+        """Bounds need not be those of blocks, and an export need not begin at 0."""
+        runner = driver.runner
+        if not runner.capabilities.exports_state:
+            pytest.skip("capabilities.exports_state is false")
+        exporter = cast("StateExporter", runner)
+        prompt = driver.encode(PASSAGE)
+        whole = driver.append(0, prompt)
+        middle = len(prompt) // 2
+        bounds = [*range(0, middle, piece), middle, len(prompt) - 2]
+        pieces = exporter.export_state(0, bounds[: middle // piece])
+        pieces += exporter.export_state(0, bounds[len(pieces) :])
+        driver.release(0)
+        exporter.import_state(0, pieces, bounds)
+        row = driver.resume(0, bounds[-1], prompt[bounds[-1] :])
+        assert_same_choice(row, whole, self.near_tie)
+        again = exporter.export_state(0, bounds)
+        assert again == pieces, "what is imported must come out as it went in"
+
+    def test_logits_after_every_token_are_those_of_one_by_one(self, driver: Driver) -> None:
+        """Several sequences at once, one of them longer than a draft ever is."""
+        slots = range(min(2, driver.runner.capabilities.max_num_seqs))
+        prompts = [driver.encode(text) for text in (PASSAGE, PROMPTS[0])]
+        alone = []
+        for prompt in prompts[: len(slots)]:
+            alone.append(driver.rows(0, prompt[:1], prompt[1:]))
+            driver.release(0)
+        tokens = {slot: prompts[slot] for slot in slots}
+        rows = driver.compute_rows(tokens, {slot: len(prompts[slot]) for slot in slots})
+        for slot in slots:
+            for row, reference in zip(rows[slot], alone[slot], strict=True):
+                assert_same_choice(row, reference, self.near_tie)
+
+    def test_drafts_are_verified_as_if_they_had_come_one_by_one(self, driver: Driver) -> None:
+        """Uniform and not, beside sequences without drafts, and in slots with a gap."""
+        most = driver.runner.capabilities.max_draft_tokens
+        if not most:
+            pytest.skip("capabilities.max_draft_tokens is 0")
+        slots = range(driver.runner.capabilities.max_num_seqs)[:4]
+        prompts = {slot: driver.encode(PROMPTS[slot % len(PROMPTS)]) for slot in slots}
+        answers, alone = {}, {}
+        for slot in slots:
+            answers[slot] = driver.generate(slot, prompts[slot], most + 1)
+            driver.release(slot)
+            alone[slot] = driver.rows(slot, prompts[slot], answers[slot])[1:]
+            driver.release(slot)
+        for counts in ([most] * 4, [most, 0, most, 1], [0, 0, 0, most]):
+            driver.compute(prompts, quiet=slots)
+            tokens = {slot: answers[slot][: 1 + counts[slot]] for slot in slots}
+            rows = driver.compute_rows(tokens, {slot: 1 + counts[slot] for slot in slots})
+            for slot in slots:
+                for row, reference in zip(rows[slot], alone[slot][: 1 + counts[slot]], strict=True):
+                    assert_same_choice(row, reference, self.near_tie)
+                driver.release(slot)
+
+    def test_drafts_that_are_taken_back_leave_no_trace(self, driver: Driver) -> None:
+        most = driver.runner.capabilities.max_draft_tokens
+        if not most:
+            pytest.skip("capabilities.max_draft_tokens is 0")
+        prompt = driver.encode(PASSAGE)
+        answer = driver.generate(0, prompt, ANSWER_LENGTH)
+        driver.release(0)
+        alone = driver.rows(0, prompt, answer)
+        driver.release(0)
+        driver.append(0, prompt)
+        wrong = driver.encode(PROMPTS[2])[-1]
+        for step, token in enumerate(answer):
+            driver.compute_rows({0: [token] + [wrong] * most}, {0: 1 + most})
+            driver.truncate(0, len(prompt) + step)
+            row = driver.append(0, [token])
+            assert_same_choice(row, alone[step + 1], self.near_tie)
+
+    def test_a_sequence_can_move_to_another_slot(self, driver: Driver) -> None:
+        runner = driver.runner
+        if not runner.capabilities.contiguous_slots or runner.capabilities.max_num_seqs < 2:
+            pytest.skip("slots need not lie close together")
+        prompt = driver.encode(PASSAGE)
+        whole = driver.append(0, prompt)
+        driver.release(0)
+        last = runner.capabilities.max_num_seqs - 1
+        driver.append(last, prompt[:-1])
+        driver.move(last, 0)
+        assert_same_choice(driver.append(0, prompt[-1:]), whole, self.near_tie)
+        assert_same_choice(driver.append(last, prompt), whole, self.near_tie)
 
     def test_it_can_be_closed_twice(self, load: Callable[[], ModelRunner]) -> None:
         runner = load()

@@ -14,6 +14,8 @@ from inferflux_core.engine.engine import Engine
 from inferflux_core.engine.kv.manager import KVCacheManager
 from inferflux_core.engine.request import Request
 from inferflux_core.engine.scheduler import SchedulerLimits
+from inferflux_core.engine.speculation.ngram import NgramDrafter
+from inferflux_core.engine.speculation.speculator import Speculator
 from inferflux_core.plugins import SCHEDULER
 from inferflux_core.specs import SchedulerSpec
 from inferflux_core.testing.checked_scheduler import CheckedScheduler
@@ -36,15 +38,20 @@ class House:
             max_num_batched_tokens=max(budget, seqs + quantum),
             prefill_quantum=quantum,
         )
-        self.scheduler = CheckedScheduler(spec.factory(limits), limits)
-        self.engine = Engine(self.runner, self.scheduler, KVCacheManager(self.runner, cache))
+        self.scheduler = CheckedScheduler(spec.factory(limits, spec.config_type()), limits)
+        speculator = Speculator(NgramDrafter(), self.runner.capabilities, max_draft_tokens=4)
+        kv = KVCacheManager(self.runner, cache)
+        self.engine = Engine(self.runner, self.scheduler, kv, speculator)
         self.requests: dict[int, Request] = {}
         self.finished: Counter[int] = Counter()
 
-    def add(self, prompt_length: int, max_tokens: int) -> int:
+    def add(
+        self, prompt_length: int, max_tokens: int, *, tenant: str = "", priority: int = 0
+    ) -> int:
         """Queue a request; returns its id."""
         # Prompts that begin alike, so that a prefix cache has something to share.
         request = make_request([*b"x" * (prompt_length - 1), prompt_length], max_tokens=max_tokens)
+        request.tenant, request.priority = tenant, priority
         self.requests[request.request_id] = request
         self.engine.add_request(request)
         return request.request_id
@@ -99,12 +106,17 @@ class SchedulerContract(PluginContract):
         check()
 
     def _check_chaos(self, rng: random.Random, house: House) -> None:
-        """Requests come at random, and some are aborted, waiting or running."""
+        """Requests of all priorities come at random, and some are aborted, waiting or running."""
         aborted: set[int] = set()
         arrivals = rng.randint(1, 12)
         while arrivals or house.engine.has_unfinished_requests:
             if arrivals and rng.random() < 0.5:
-                house.add(rng.randint(1, 150), rng.randint(1, 20))
+                house.add(
+                    rng.randint(1, 150),
+                    rng.randint(1, 20),
+                    tenant=rng.choice("abc"),
+                    priority=rng.choice((0, 0, 5, -5)),
+                )
                 arrivals -= 1
             if house.requests and rng.random() < 0.1:
                 victim = rng.choice(list(house.requests))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 
 from inferflux_core.engine.request import Request
-from inferflux_core.engine.scheduler import ScheduledRequest, SchedulerLimits
+from inferflux_core.engine.scheduler import SchedulerLimits, SchedulerOutput
 from inferflux_core.hookspecs import hookimpl
 from inferflux_core.schedulers.fcfs import FCFSScheduler
 from inferflux_core.specs import SchedulerSpec
@@ -33,9 +34,9 @@ class Lazy(FCFSScheduler):
 
     steps = 0
 
-    def schedule(self) -> list[ScheduledRequest]:
+    def schedule(self) -> SchedulerOutput:
         self.steps += 1
-        return super().schedule() if self.steps % 3 else []
+        return super().schedule() if self.steps % 3 else SchedulerOutput([])
 
 
 class Dishonest(FCFSScheduler):
@@ -58,5 +59,11 @@ SCHEDULERS = (Crowded, Dishonest, Haunted, Lazy, Ragged, Spendthrift)
 def inferflux_schedulers() -> Iterable[SchedulerSpec]:
     for scheduler in SCHEDULERS:
         yield SchedulerSpec(
-            name=scheduler.__name__.lower(), summary="Broken", api_version=1, factory=scheduler
+            name=scheduler.__name__.lower(), summary="Broken", factory=partial(_make, scheduler)
         )
+
+
+def _make(
+    scheduler: type[FCFSScheduler], limits: SchedulerLimits, options: object
+) -> FCFSScheduler:
+    return scheduler(limits)

@@ -35,6 +35,12 @@ def _load(model: ModelConfig, runtime: RuntimeConfig) -> ModelRunner:
     return inferflux_runner_llamacpp.load(model, runtime, gpu_layers=0)
 
 
+def _forget(model: ModelConfig) -> None:
+    import inferflux_runner_llamacpp
+
+    inferflux_runner_llamacpp.forget(model)
+
+
 @hookimpl
 def inferflux_backends() -> Iterable[BackendSpec]:
     """Declare `cpu`."""
@@ -43,6 +49,7 @@ def inferflux_backends() -> Iterable[BackendSpec]:
         summary="GGUF models on the processor, with llama.cpp",
         probe=_probe,
         factory=_load,
+        forget=_forget,
         capabilities=frozenset({"gguf"}),
         # Threads that wander between cores make the others spin at every barrier.
         environment={

@@ -38,6 +38,12 @@ def _load(model: ModelConfig, runtime: RuntimeConfig) -> ModelRunner:
     return inferflux_runner_llamacpp.load(model, runtime, gpu_layers=gpu_layers(runtime))
 
 
+def _forget(model: ModelConfig) -> None:
+    import inferflux_runner_llamacpp
+
+    inferflux_runner_llamacpp.forget(model)
+
+
 @hookimpl
 def inferflux_backends() -> Iterable[BackendSpec]:
     """Declare `mps`."""
@@ -46,6 +52,7 @@ def inferflux_backends() -> Iterable[BackendSpec]:
         summary="GGUF models on Apple silicon, with llama.cpp",
         probe=_probe,
         factory=_load,
+        forget=_forget,
         capabilities=frozenset({"gguf"}),
         crash_hint=_CRASH_HINT,
     )

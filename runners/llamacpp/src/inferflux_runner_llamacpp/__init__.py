@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from inferflux_runner_llamacpp.host import core_count
 
 if TYPE_CHECKING:
     from inferflux_core.config.schema import ModelConfig, RuntimeConfig
+    from inferflux_runner_llamacpp.encoder import EncoderRunner
     from inferflux_runner_llamacpp.runner import LlamaRunner
 
-__all__ = ["load"]
+__all__ = ["forget", "load"]
 
 
-def load(model: ModelConfig, runtime: RuntimeConfig, *, gpu_layers: int = 0) -> LlamaRunner:
+def load(
+    model: ModelConfig, runtime: RuntimeConfig, *, gpu_layers: int = 0
+) -> LlamaRunner | EncoderRunner:
     """Load a GGUF file.
 
     Args:
@@ -30,3 +34,11 @@ def load(model: ModelConfig, runtime: RuntimeConfig, *, gpu_layers: int = 0) -> 
     from inferflux_runner_llamacpp.loading import load_runner
 
     return load_runner(model, runtime, threads=threads, gpu_layers=gpu_layers)
+
+
+def forget(model: ModelConfig) -> None:
+    """Forget what was measured about a model on this machine, so that loading it measures again."""
+    assert model.path is not None
+    from inferflux_runner_llamacpp.measurements import Measurements
+
+    Measurements(Path(model.path)).forget()

@@ -20,7 +20,6 @@ class Batch:
     """
 
     def __init__(self, capacity: int, max_num_seqs: int) -> None:
-        self.capacity = capacity
         self._tokens = np.zeros(capacity, np.int32)
         self._positions = np.zeros(capacity, np.int32)
         self._counts = np.ones(capacity, np.int32)
@@ -30,6 +29,7 @@ class Batch:
         base = self._ids.ctypes.data
         self._id_pointers = base + self._ids.itemsize * np.arange(max_num_seqs, dtype=np.uintp)
         self._slots = np.zeros(capacity, np.uintp)
+        self._steps = np.arange(capacity, dtype=np.int32)
         self._struct = llama_cpp.llama_batch(
             n_tokens=0,
             token=_pointer(self._tokens, ctypes.c_int32),
@@ -40,33 +40,34 @@ class Batch:
             logits=_pointer(self._wanted, ctypes.c_int8),
         )
 
-    def rows(
+    def fill(
         self,
-        tokens: Sequence[int],
-        positions: Sequence[int],
         slots: Sequence[int],
-        wanted: Sequence[bool],
+        positions: Sequence[int],
+        tokens: Sequence[Sequence[int]],
+        num_logits: Sequence[int],
     ) -> llama_cpp.llama_batch:
-        """One token of each of several sequences, in ascending order of slots."""
-        n = len(tokens)
-        self._tokens[:n] = tokens
-        self._positions[:n] = positions
-        self._slots[:n] = self._id_pointers[list(slots)]
-        self._wanted[:n] = wanted
-        self._struct.n_tokens = n
-        return self._struct
+        """Equally many tokens of each of several sequences.
 
-    def chunk(
-        self, tokens: Sequence[int], position: int, slot: int, *, wanted: bool
-    ) -> llama_cpp.llama_batch:
-        """Consecutive tokens of one sequence; `wanted` asks for the logits after the last."""
-        n = len(tokens)
-        self._tokens[:n] = tokens
-        self._positions[:n] = np.arange(position, position + n)
-        self._slots[:n] = self._id_pointers[slot]
-        self._wanted[:n] = 0
-        self._wanted[n - 1] = wanted
-        self._struct.n_tokens = n
+        Args:
+            slots: the sequences, in ascending order.
+            positions: of the first token of each.
+            tokens: `[len(slots)][tokens per sequence]`.
+            num_logits: after how many tokens of each, counted from its last one, logits are wanted.
+        """
+        shape = len(slots), len(tokens[0])
+        total = shape[0] * shape[1]
+        steps = self._steps[: shape[1]]
+        self._tokens[:total].reshape(shape)[...] = tokens
+        self._slots[:total].reshape(shape)[...] = self._id_pointers[list(slots), None]
+        np.add(
+            np.array(positions, np.int32)[:, None],
+            steps,
+            out=self._positions[:total].reshape(shape),
+        )
+        firsts = shape[1] - np.array(num_logits, np.int32)
+        self._wanted[:total].reshape(shape)[...] = steps >= firsts[:, None]
+        self._struct.n_tokens = total
         return self._struct
 
 

@@ -10,13 +10,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from gguf.constants import LlamaFileType
+from gguf.constants import LlamaFileType, PoolingType
 
 from inferflux_core.errors import ModelLoadError
 from inferflux_runner_llamacpp.gguf_layout import Layout, read_layout
 from inferflux_runner_llamacpp.gguf_metadata import MAX_WIDTH, Metadata
+from inferflux_runner_llamacpp.gguf_split import check_first, check_part, check_parts, part_path
 
-__all__ = ["GGUFSummary", "check_gguf"]
+__all__ = ["GGUFSummary", "check_gguf", "read_gguf", "tensor_shapes"]
 
 _CONVERT: Final = "convert it with llama.cpp's `convert_hf_to_gguf.py`, or download a .gguf file"
 _FOREIGN: Final = (
@@ -65,6 +66,9 @@ class GGUFSummary:
         quantization: as `general.file_type` has it, else the type of most of the weights.
         has_chat_template: whether prompts can be rendered as the model's authors meant.
         split_count: files the model is split into; 1 for a whole model.
+        pooling: how the states of an input's tokens become one embedding: `mean`, `cls`, `last`, or
+            `rank` for one score; "" for models that were not made to embed.
+        causal: whether tokens see only those before them, as in every model that generates.
     """
 
     version: int
@@ -81,6 +85,13 @@ class GGUFSummary:
     quantization: str
     has_chat_template: bool
     split_count: int
+    pooling: str = ""
+    causal: bool = True
+
+    @property
+    def generates(self) -> bool:
+        """Whether the model continues texts; others only embed."""
+        return self.causal and not self.pooling
 
     @property
     def kv_elements_per_token(self) -> int:
@@ -97,22 +108,46 @@ def check_gguf(path: Path) -> GGUFSummary:
     Raises:
         ModelLoadError: the file is missing, no GGUF file, damaged, or no language model.
     """
-    layout, size = _read(path)
+    layout, size = read_gguf(path)
+    check_first(path, layout)
     summary = _summarize(Metadata(path, layout), layout, size)
+    parts = [layout]
     for number in range(1, summary.split_count):
-        part, part_size = _read(_part_path(path, number, summary.split_count))
+        part, part_size = _read_part(path, number, summary.split_count)
+        parts.append(part)
         summary = replace(
             summary,
             file_size=summary.file_size + part_size,
             tensor_bytes=summary.tensor_bytes + sum(tensor.size for tensor in part.tensors),
             tensor_count=summary.tensor_count + len(part.tensors),
         )
+    check_parts(path, parts)
     if not summary.tensor_count:
         raise ModelLoadError(f"{path.name}: it holds no weights", hint="download the whole model")
     return summary
 
 
-def _read(path: Path) -> tuple[Layout, int]:
+def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """The shapes of a model's weights, over all its parts, innermost dimension first.
+
+    Raises:
+        ModelLoadError: see `check_gguf`.
+    """
+    layout, _ = read_gguf(path)
+    tensors = list(layout.tensors)
+    count = _split_count(Metadata(path, layout))
+    for number in range(1, count):
+        part, _ = _read_part(path, number, count)
+        tensors += part.tensors
+    return {tensor.name: tensor.shape for tensor in tensors}
+
+
+def read_gguf(path: Path) -> tuple[Layout, int]:
+    """Walk any GGUF file: what it declares, and its size.
+
+    Raises:
+        ModelLoadError: the file is missing, no GGUF file, or damaged.
+    """
     try:
         # Opening a pipe would wait for a writer, so look first.
         mode = path.stat().st_mode
@@ -171,6 +206,8 @@ def _summarize(metadata: Metadata, layout: Layout, size: int) -> GGUFSummary:
         quantization=_quantization(metadata, layout),
         has_chat_template=metadata.has_text("tokenizer.chat_template"),
         split_count=split_count,
+        pooling=_pooling(metadata),
+        causal=metadata.flag(f"{family}.attention.causal", default=True),
     )
 
 
@@ -184,24 +221,20 @@ def _check_purpose(metadata: Metadata) -> None:
 
 
 def _split_count(metadata: Metadata) -> int:
-    count = metadata.integer("split.count", 1, 0, _MAX_PARTS) or 1
-    number = metadata.integer("split.no", 0, 0, _MAX_PARTS)
-    if number > 0:
-        raise metadata.error(
-            f"it is part {number + 1} of {count} of a split model",
-            hint=f"name the part that ends in -00001-of-{count:05d}.gguf in `model.path`",
-        )
-    return count
+    return metadata.integer("split.count", 1, 0, _MAX_PARTS) or 1
 
 
-def _part_path(path: Path, number: int, count: int) -> Path:
-    ending = f"-00001-of-{count:05d}.gguf"
-    if not path.name.endswith(ending):
-        raise ModelLoadError(
-            f"{path.name} is the first of {count} parts and llama.cpp cannot find the others",
-            hint=f"give the files their original names; this one must end in {ending}",
-        )
-    return path.with_name(path.name.removesuffix(ending) + f"-{number + 1:05d}-of-{count:05d}.gguf")
+def _read_part(path: Path, number: int, count: int) -> tuple[Layout, int]:
+    """Part `number` (from 0) of the model whose first part is `path`."""
+    file = part_path(path, number, count)
+    layout, size = read_gguf(file)
+    check_part(file, layout, number, count)
+    return layout, size
+
+
+def _pooling(metadata: Metadata) -> str:
+    kind = metadata.integer(f"{metadata.architecture}.pooling_type", 0, 0, max(PoolingType))
+    return PoolingType(kind).name.lower() if kind else ""
 
 
 def _quantization(metadata: Metadata, layout: Layout) -> str:

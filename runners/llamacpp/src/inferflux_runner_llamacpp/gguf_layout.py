@@ -65,10 +65,14 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """A tensor's place in the file: `offset` from the start of the data, `size` in bytes."""
+    """A tensor's place in the file: `offset` from the start of the data, `size` in bytes.
+
+    `shape` has the innermost dimension first, as GGUF has it.
+    """
 
     name: str
     type: GGMLQuantizationType
+    shape: tuple[int, ...]
     elements: int
     offset: int
     size: int
@@ -76,11 +80,12 @@ class Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """All a GGUF file declares, checked against the file's size."""
+    """All a GGUF file declares, checked against the file's size; the data begin at `data_offset`."""
 
     version: int
     metadata: dict[str, Entry]
     tensors: tuple[Tensor, ...]
+    data_offset: int
 
 
 def read_layout(data: mmap.mmap, file: str) -> Layout:
@@ -108,7 +113,7 @@ def read_layout(data: mmap.mmap, file: str) -> Layout:
     alignment = _alignment(cursor, metadata)
     tensors = tuple(_read_tensor(cursor) for _ in range(tensor_count))
     _check_data(cursor, tensors, alignment)
-    return Layout(version, metadata, tensors)
+    return Layout(version, metadata, tensors, _padded(cursor.position, alignment))
 
 
 def _read_version(cursor: Cursor) -> int:
@@ -190,7 +195,7 @@ def _read_tensor(cursor: Cursor) -> Tensor:
     size = elements // block * block_bytes
     if size > _INT64_MAX:
         cursor.fail(f"{what} of shape {shape} is larger than any memory")
-    return Tensor(name, kind, elements, cursor.u64(what), size)
+    return Tensor(name, kind, tuple(shape), elements, cursor.u64(what), size)
 
 
 def _tensor_type(cursor: Cursor, what: str) -> GGMLQuantizationType:

@@ -62,6 +62,15 @@ class Metadata:
             return default
         return self._checked(key, entry.content, least, most)
 
+    def flag(self, key: str, *, default: bool) -> bool:
+        """Yes or no."""
+        entry = self._entries.get(key)
+        if entry is None:
+            return default
+        if entry.type is not GGUFValueType.BOOL or entry.count is not None:
+            raise self.error(f"{key!r} must be a boolean")
+        return bool(entry.content)
+
     def per_layer(self, key: str, layers: int, default: tuple[int, ...]) -> tuple[int, ...]:
         """A number for each layer, which the file may give once for all."""
         entry = self._entries.get(key)

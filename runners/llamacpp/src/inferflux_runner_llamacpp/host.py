@@ -4,9 +4,30 @@ from __future__ import annotations
 
 import os
 import platform
+import time
 from pathlib import Path
+from typing import Final
 
-__all__ = ["cache_folder", "core_count", "cpu_flags", "cpu_identity", "first_processor"]
+__all__ = ["Watch", "cache_folder", "core_count", "cpu_flags", "cpu_identity", "first_processor"]
+
+_TOLERATED_SHARE: Final = 0.15
+
+
+class Watch:
+    """Notices whether other processes take the cores that this one computes on, from now on."""
+
+    def __init__(self) -> None:
+        self._started = time.monotonic()
+        self._before = _seconds_of_others()
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether they took a share of them that shows in timings; false where nobody can tell."""
+        seconds = time.monotonic() - self._started
+        cores = core_count()
+        spare = (os.cpu_count() or 1) - cores
+        taken = _seconds_of_others() - self._before
+        return taken > (spare + _TOLERATED_SHARE * cores) * seconds
 
 
 def core_count() -> int:
@@ -41,3 +62,16 @@ def first_processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> dict[str, str]:
         return {}
     pairs = (line.partition(":") for line in text.split("\n\n", 1)[0].splitlines())
     return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+def _seconds_of_others(stat: Path = Path("/proc/stat")) -> float:
+    """Processor time of everything but this process, since the machine started; 0 on other systems."""
+    try:
+        fields = stat.read_text(encoding="ascii").split("\n", 1)[0].split()
+    except OSError:
+        return 0.0
+    # user, nice, system, idle, iowait, irq, softirq, steal
+    ticks = [int(field) for field in fields[1:9]]
+    busy = (sum(ticks) - ticks[3] - ticks[4]) / os.sysconf("SC_CLK_TCK")
+    own = os.times()
+    return busy - own.user - own.system

@@ -14,7 +14,7 @@ import numpy as np
 from inferflux_core.config.schema import RuntimeConfig
 from inferflux_core.errors import ModelLoadError
 
-__all__ = ["ContextSize", "available_bytes", "drop_zero_pages", "fit"]
+__all__ = ["ContextSize", "available_bytes", "drop_zero_pages", "fit", "padded"]
 
 _DEFAULT_SEQS: Final = 32
 _DEFAULT_LEN: Final = 2048
@@ -59,10 +59,10 @@ def fit(
         )
     if seqs is None:
         floor = length or min(trained_len, _DEFAULT_LEN)
-        seqs = max(1, min(_DEFAULT_SEQS, tokens // _padded(floor)))
+        seqs = max(1, min(_DEFAULT_SEQS, tokens // padded(floor)))
     if length is None:
         length = min(trained_len, max(_PAD, tokens // seqs // _PAD * _PAD))
-    needed = _padded(length) * seqs * kv_bytes_per_token
+    needed = padded(length) * seqs * kv_bytes_per_token
     if needed > free:
         raise ModelLoadError(
             f"a KV cache of {seqs} sequences of {length} tokens needs {needed / 2**20:,.0f} MiB and "
@@ -119,5 +119,6 @@ def _large_anonymous_mappings() -> list[tuple[int, int]]:
     return found
 
 
-def _padded(length: int) -> int:
+def padded(length: int) -> int:
+    """The cells that llama.cpp makes of a sequence's length."""
     return -(-length // _PAD) * _PAD

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import re
 
 import llama_cpp
 
@@ -26,6 +27,8 @@ class LlamaTokenizer:
         self.eos_text = self._text(llama_cpp.llama_vocab_eos(self._vocab))
         template = llama_cpp.llama_model_chat_template(model, None)
         self.chat_template: str | None = template.decode("utf-8", "replace") if template else None
+        pair = llama_cpp.llama_model_chat_template(model, b"rerank")
+        self._pair_template: str | None = pair.decode("utf-8", "replace") if pair else None
         self._pieces: list[bytes | None] = [None] * self.vocab_size
 
     def encode(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
@@ -43,6 +46,27 @@ class LlamaTokenizer:
         if count < 0:
             raise InvalidRequestError("the prompt cannot be tokenized by this model")
         return list(tokens[:count])
+
+    def encode_pair(self, query: str, document: str) -> list[int]:
+        """A query and a document as models that rank want them: by their template, or with separators."""
+        if self._pair_template is not None:
+            # One pass over the template: what a caller wrote is not searched for placeholders.
+            parts = re.split(r"(\{query\}|\{document\})", self._pair_template)
+            values = {"{query}": query, "{document}": document}
+            text = "".join(values.get(part, part) for part in parts)
+            return self.encode(text, add_special=True, parse_special=True)
+        vocab = self._vocab
+        begin = end = separator = []
+        if llama_cpp.llama_vocab_get_add_bos(vocab):
+            begin = [llama_cpp.llama_vocab_bos(vocab)]
+        if llama_cpp.llama_vocab_get_add_eos(vocab):
+            end = [llama_cpp.llama_vocab_eos(vocab)]
+        if llama_cpp.llama_vocab_get_add_sep(vocab):
+            separator = [llama_cpp.llama_vocab_sep(vocab)]
+        first = self.encode(query, add_special=False, parse_special=False)
+        second = self.encode(document, add_special=False, parse_special=False)
+        # As in BERT, `[CLS] query [SEP] document [SEP]`, and RoBERTa, `<s> query </s></s> document </s>`.
+        return [*begin, *first, *end, *separator, *second, *(end or separator)]
 
     def piece(self, token_id: int) -> bytes:
         """The bytes of a token; control tokens have none."""

@@ -1,140 +1,146 @@
-"""Choosing between original and expanded weights by trying them on this machine, once."""
+"""Choosing how to run a model by trying it on this machine.
+
+One thing is varied at a time, from the best found so far. Candidates take turns, so that what else the
+machine does hits all alike, and the best of a few times counts, since noise only ever adds. Whatever is to
+replace the best so far must be faster by a margin, which says how much one would rather not have it.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import math
-import os
-import tempfile
 import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-import llama_cpp
 import msgspec
 
 from inferflux_core.engine.runner import Work
-from inferflux_runner_llamacpp.host import cache_folder, cpu_identity
+from inferflux_runner_llamacpp.calibration import some_tokens, time_passes
+from inferflux_runner_llamacpp.measurements import Choice, Decision, Timings
 from inferflux_runner_llamacpp.runner import LlamaRunner
-from inferflux_runner_llamacpp.weights import file_identity
 
-__all__ = ["CANDIDATES", "TRIAL_LEN", "TRIAL_SEQS", "Timings", "choose_weights"]
+__all__ = ["TRIAL_LEN", "TRIAL_SEQS", "Options", "tune"]
 
 logger = logging.getLogger("inferflux.llamacpp")
 
 TRIAL_SEQS: Final = 8
 TRIAL_LEN: Final = 256
-_PROMPT: Final = 64
-_ANSWER: Final = 64
-_HANDICAP: Final = 1.05
-"""Expanded weights take more memory: they must earn it."""
+_BUDGET_SECONDS: Final = 10.0
+_CHUNK: Final = 64
+_ROUNDS: Final = 2
+_STEPS: Final = 3
+_TOKEN: Final = 5
+_PROMPT: Final = some_tokens(_CHUNK)
+_PASSES_PER_TRIAL: Final = 65
+"""Roughly what a trial takes, in passes of one token."""
+
+_ORDER: Final = ("weights", "threads", "kv_type", "flash_attention", "unified")
+_MARGIN: Final = 1.05
+_MARGINS: Final[Mapping[tuple[str, object], float]] = {
+    ("kv_type", "q8_0"): 1.10,  # loses a little precision
+    ("flash_attention", False): 1.25,  # values are transposed: prefixes cannot be kept
+    ("unified", True): 1.25,  # slows down with every sequence, which eight short ones hardly show
+}
+
+Options = Mapping[str, Sequence[str | int | bool]]
+"""What there is to choose from, by fields of `Choice`, defaults first; what is pinned has one value."""
 
 
-class Timings(msgspec.Struct, frozen=True):
-    """Seconds per prompt token, and per decode step of one and of `TRIAL_SEQS` sequences."""
-
-    prompt_token: float
-    one: float
-    many: float
-
-    @property
-    def cost(self) -> float:
-        """Geometric mean, over a lone and over several clients, of the time that a request takes."""
-        prompt = self.prompt_token * _PROMPT
-        alone = prompt + self.one * _ANSWER
-        together = prompt + self.many * _ANSWER / TRIAL_SEQS
-        return math.sqrt(alone * together)
-
-
-CANDIDATES: Final = ("original", "q8_0", "f16")
-
-
-def choose_weights(
-    path: Path, threads: int, trial: Callable[[str], LlamaRunner]
-) -> tuple[str, str]:
-    """The weights that serve a request soonest here.
+def tune(options: Options, open_trial: Callable[[Choice], LlamaRunner]) -> Decision:
+    """Find the choice that serves requests soonest here.
 
     Args:
-        path: the model.
-        threads: compute threads.
-        trial: opens a small runner on one of `CANDIDATES`.
-
-    Returns:
-        The choice and a line that says why.
+        options: the candidates.
+        open_trial: makes a runner of `TRIAL_SEQS` sequences of `TRIAL_LEN` tokens.
     """
-    file = _result_file(path, threads)
-    try:
-        results = msgspec.json.decode(file.read_bytes(), type=dict[str, Timings])
-    except (OSError, msgspec.DecodeError):
-        results = _measure(trial)
-        _store(file, results)
-    costs = {
-        name: timings.cost * (1 if name == "original" else _HANDICAP)
-        for name, timings in results.items()
+    best = msgspec.convert({field: values[0] for field, values in options.items()}, Choice)
+    table: dict[str, str] = {}
+    left = _BUDGET_SECONDS
+    per_trial = _estimate(best, open_trial) if any(len(v) > 1 for v in options.values()) else 0.0
+    for field in _ORDER:
+        others = _alternatives(best, field, options[field][1:])
+        if not others:
+            continue
+        if per_trial * (1 + len(others)) > left:
+            table["rest"] = "not measured, would take too long"
+            break
+        logger.info("measuring on this machine, once, what is fastest: %s", field)
+        candidates = [best, *others]
+        timings, seconds = _compare(candidates, open_trial)
+        left -= seconds
+        per_trial = seconds / len(candidates)
+        table |= {str(choice): str(timings[choice]) for choice in candidates}
+        best = min(candidates, key=lambda choice: timings[choice].cost * others.get(choice, 1.0))
+    return Decision(best, table)
+
+
+def _alternatives(best: Choice, field: str, values: Sequence[object]) -> dict[Choice, float]:
+    """Choices that differ from the best one in one field, with their margins."""
+    if field == "flash_attention" and best.kv_type == "q8_0":
+        return {}  # llama.cpp reads quantized values with flash attention only
+    return {
+        msgspec.structs.replace(best, **{field: value}): _MARGINS.get((field, value), _MARGIN)
+        for value in values
     }
-    best = min(costs, key=costs.__getitem__)
-    gain = results["original"].cost / results[best].cost
-    return best, f"measured: {best} weights, {gain:.2f}x as fast as the original"
 
 
-def _measure(trial: Callable[[str], LlamaRunner]) -> dict[str, Timings]:
-    logger.info("measuring on this machine, once, which weights are fastest")
-    results = {}
-    for name in CANDIDATES:
-        runner = trial(name)
-        try:
-            results[name] = _time(runner)
-        finally:
-            runner.close()
-    return results
-
-
-def _time(runner: LlamaRunner) -> Timings:
-    """Best of a few runs each: noise only ever adds."""
-    tokens = [(17 * i) % 997 + 3 for i in range(_PROMPT)]
-    prompt = min(_run(runner, [Work(0, 0, tokens)]) for _ in range(3))
-    one = min(_decode(runner, 1) for _ in range(2))
-    many = min(_decode(runner, TRIAL_SEQS) for _ in range(2))
-    return Timings(prompt / _PROMPT, one, many)
-
-
-def _decode(runner: LlamaRunner, seqs: int) -> float:
-    steps = []
-    for position in range(5):
-        works = [Work(slot, position, [5]) for slot in range(seqs)]
-        steps.append(_run(runner, works, keep=True))
-    for slot in range(seqs):
-        runner.release(slot)
-    return min(steps[1:])
-
-
-def _run(runner: LlamaRunner, works: list[Work], *, keep: bool = False) -> float:
-    started = time.perf_counter()
-    for _ in runner.execute(works):
-        pass
-    seconds = time.perf_counter() - started
-    if not keep:
-        for work in works:
-            runner.release(work.slot)
-    return seconds
-
-
-def _result_file(path: Path, threads: int) -> Path:
-    """Results hold for one file, one build of the library and one kind of machine."""
-    library = Path(llama_cpp.llama_cpp._lib._name)
-    key = "|".join((file_identity(path), file_identity(library), cpu_identity(), str(threads)))
-    return cache_folder() / "tuning" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
-
-
-def _store(file: Path, results: dict[str, Timings]) -> None:
-    """Keep a result; a cache that cannot be written only costs the measurement again."""
+def _estimate(choice: Choice, open_trial: Callable[[Choice], LlamaRunner]) -> float:
+    """Seconds that a trial will take, about."""
+    runner = open_trial(choice)
     try:
-        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        handle, name = tempfile.mkstemp(dir=file.parent)
-        with os.fdopen(handle, "wb") as part:
-            part.write(msgspec.json.encode(results))
-        Path(name).replace(file)
-    except OSError as error:
-        logger.warning("cannot keep the measurement in %s: %s", file.parent, error.strerror)
+        # The first time reads the weights from disk.
+        return min(time_passes(runner, [Work(0, n, [_TOKEN])]) for n in (0, 1)) * _PASSES_PER_TRIAL
+    finally:
+        runner.close()
+
+
+def _compare(
+    candidates: Sequence[Choice], open_trial: Callable[[Choice], LlamaRunner]
+) -> tuple[dict[Choice, Timings], float]:
+    """Time candidates in turns; also returns the seconds it took."""
+    runners: list[LlamaRunner] = []
+    try:
+        runners.extend(map(open_trial, candidates))
+        started = time.perf_counter()
+        prompts = _in_turns(
+            runners, 0, lambda r, p: [time_passes(r, [Work(0, p, _PROMPT)])], _CHUNK
+        )
+        for runner in runners:
+            for slot in range(1, TRIAL_SEQS):
+                runner.copy(0, slot)
+        position = _ROUNDS * _CHUNK
+        manies = _in_turns(runners, position, lambda r, p: _steps(r, TRIAL_SEQS, p), _STEPS)
+        position += _ROUNDS * _STEPS
+        ones = _in_turns(runners, position, lambda r, p: _steps(r, 1, p), _STEPS)
+        seconds = time.perf_counter() - started
+    finally:
+        for runner in runners:
+            runner.close()
+    timings = (
+        Timings(prompt / _CHUNK, one, many, TRIAL_SEQS)
+        for prompt, one, many in zip(prompts, ones, manies, strict=True)
+    )
+    return dict(zip(candidates, timings, strict=True)), seconds
+
+
+def _in_turns(
+    runners: Sequence[LlamaRunner],
+    position: int,
+    measure: Callable[[LlamaRunner, int], list[float]],
+    advance: int,
+) -> list[float]:
+    """The best time of each runner, over rounds that advance its sequences by as many tokens."""
+    best = [math.inf] * len(runners)
+    for turn in range(_ROUNDS):
+        for index, runner in enumerate(runners):
+            best[index] = min(best[index], *measure(runner, position + turn * advance))
+    return best
+
+
+def _steps(runner: LlamaRunner, seqs: int, position: int) -> list[float]:
+    """Times of a few decode passes, without the first one, for which threads must wake up."""
+    return [
+        time_passes(runner, [Work(slot, position + step, [_TOKEN]) for slot in range(seqs)])
+        for step in range(_STEPS)
+    ][1:]

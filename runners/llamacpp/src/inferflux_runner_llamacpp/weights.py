@@ -20,16 +20,19 @@ import llama_cpp
 
 from inferflux_core.errors import ModelLoadError
 from inferflux_runner_llamacpp.gguf_check import GGUFSummary, check_gguf
+from inferflux_runner_llamacpp.gguf_split import all_parts
 from inferflux_runner_llamacpp.host import cache_folder
+from inferflux_runner_llamacpp.identity import file_identity
 from inferflux_runner_llamacpp.memory import available_bytes
 from inferflux_runner_llamacpp.native_log import captured_log, cause
 
-__all__ = ["can_expand", "expand", "file_identity"]
+__all__ = ["CANDIDATES", "can_expand", "expand"]
 
 _LARGEST_EXPANDED: Final = 2 * 2**30
 _BYTES_GUESS: Final = 4
 """Half precision takes at most four times the bytes of what gains by it."""
 _FILE_TYPES: Final = {"f16": 1, "q8_0": 7}  # LLAMA_FTYPE_MOSTLY_F16 and _Q8_0
+CANDIDATES: Final = tuple(_FILE_TYPES)
 _LARGE_ALREADY: Final = frozenset({"F32", "F16", "BF16", "Q8_0"})
 
 
@@ -44,12 +47,6 @@ def can_expand(summary: GGUFSummary) -> bool:
     )
 
 
-def file_identity(path: Path) -> str:
-    """A string that changes when the file does."""
-    status = path.stat()
-    return f"{path.resolve()}|{status.st_size}|{status.st_mtime_ns}"
-
-
 def expand(path: Path, weights: str, threads: int) -> Path:
     """The copy of a model with other weights, made if it is not in the cache yet.
 
@@ -61,7 +58,9 @@ def expand(path: Path, weights: str, threads: int) -> Path:
     Raises:
         ModelLoadError: it cannot be made, e.g. because the disk is full.
     """
-    key = hashlib.sha256(f"{weights}|{file_identity(path)}".encode()).hexdigest()[:32]
+    key = hashlib.sha256(
+        "|".join([weights, *map(file_identity, all_parts(path))]).encode()
+    ).hexdigest()[:32]
     target = cache_folder() / "weights" / f"{key}.gguf"
     if target.exists():
         check_gguf(target)

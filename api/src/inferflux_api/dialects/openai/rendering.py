@@ -6,11 +6,14 @@ few cores, what the server spends per token is taken from the model.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
-from inferflux_api.pipeline import Delta, Generation, Usage
+from inferflux_api.dialects.openai.choices import Choice
+from inferflux_api.pipeline import Delta, Echo, Generation, Usage
 from inferflux_core.engine.protocol import TokenReport
 
 __all__ = ["DONE", "ChatRenderer", "CompletionRenderer"]
@@ -22,7 +25,7 @@ _LOWEST_LOGPROB = -9999.0
 _encode = msgspec.json.encode
 
 
-class _Renderer:
+class _Renderer(ABC):
     """What both endpoints share: identity, usage, chunk assembly."""
 
     prefix = ""
@@ -31,10 +34,11 @@ class _Renderer:
 
     def __init__(self, generation: Generation) -> None:
         self._generation = generation
+        self.shows_logprobs = generation.request.params.logprobs is not None
         self._identity = {
             "id": f"{self.prefix}{generation.id}",
             "created": generation.created,
-            "model": generation.model.name,
+            "model": generation.model_name,
         }
         head = _encode({**self._identity, "object": self.chunk_object})
         # `{"id":...,"object":...` left open for the choices.
@@ -49,13 +53,17 @@ class _Renderer:
         usage = _encode(_usage(self._generation.usage))
         return self._head + b'],"usage":' + usage + b"}\n\n"
 
-    def body(self, choices: list[dict[str, Any]]) -> bytes:
+    @abstractmethod
+    def choice(self, index: int, choice: Choice) -> dict[str, Any]:
+        """A choice of the whole answer."""
+
+    def body(self, choices: Sequence[Choice]) -> bytes:
         """The whole answer."""
         return _encode(
             {
                 **self._identity,
                 "object": self.object,
-                "choices": choices,
+                "choices": [self.choice(index, choice) for index, choice in enumerate(choices)],
                 "usage": _usage(self._generation.usage),
             }
         )
@@ -68,11 +76,11 @@ class ChatRenderer(_Renderer):
     object = "chat.completion"
     chunk_object = "chat.completion.chunk"
 
-    def first(self, index: int) -> bytes:
-        """The event that opens a choice."""
+    def first(self, delta: Delta) -> bytes:
+        """The event that opens a choice, whose first delta is at hand."""
         return self.chunk(
             b'{"index":%d,"delta":{"role":"assistant","content":""},"logprobs":null,'
-            b'"finish_reason":null}' % index
+            b'"finish_reason":null}' % delta.index
         )
 
     def delta(self, delta: Delta) -> bytes:
@@ -91,15 +99,13 @@ class ChatRenderer(_Renderer):
             )
         return events
 
-    def choice(
-        self, index: int, text: str, finish_reason: str, reports: list[TokenReport] | None
-    ) -> dict[str, Any]:
+    def choice(self, index: int, choice: Choice) -> dict[str, Any]:
         """A choice of the whole answer."""
         return {
             "index": index,
-            "message": {"role": "assistant", "content": text, "refusal": None},
-            "logprobs": None if reports is None else _chat_logprobs(reports),
-            "finish_reason": finish_reason,
+            "message": {"role": "assistant", "content": choice.text, "refusal": None},
+            "logprobs": _chat_logprobs(choice.reports) if self.shows_logprobs else None,
+            "finish_reason": choice.finish_reason,
         }
 
 
@@ -114,10 +120,18 @@ class CompletionRenderer(_Renderer):
         super().__init__(generation)
         self._offsets: dict[int, int] = {}
 
-    def first(self, index: int) -> bytes:
-        """Completions have no opening event."""
-        del index
-        return b""
+    def first(self, delta: Delta) -> bytes:
+        """The prompt, if it is to be echoed; otherwise completions have no opening event."""
+        if (echo := self._echo(delta.index)) is None:
+            return b""
+        logprobs = None
+        if self.shows_logprobs:
+            logprobs = _legacy_logprobs([echo.first_piece, *delta.prompt_reports], 0)
+            self._offsets[delta.index] = sum(map(len, logprobs["tokens"]))
+        return self.chunk(
+            b'{"index":%d,"text":%b,"logprobs":%b,"finish_reason":null}'
+            % (delta.index, _encode(echo.text), _encode(logprobs))
+        )
 
     def delta(self, delta: Delta) -> bytes:
         """The event for a delta."""
@@ -131,16 +145,23 @@ class CompletionRenderer(_Renderer):
             % (delta.index, _encode(delta.text), logprobs, _encode(delta.finish_reason))
         )
 
-    def choice(
-        self, index: int, text: str, finish_reason: str, reports: list[TokenReport] | None
-    ) -> dict[str, Any]:
+    def choice(self, index: int, choice: Choice) -> dict[str, Any]:
         """A choice of the whole answer."""
+        echo = self._echo(index)
+        tokens: list[TokenReport | bytes] = [*choice.reports]
+        if echo is not None:
+            tokens = [echo.first_piece, *choice.prompt_reports, *tokens]
         return {
             "index": index,
-            "text": text,
-            "logprobs": None if reports is None else _legacy_logprobs(reports, 0),
-            "finish_reason": finish_reason,
+            "text": choice.text if echo is None else echo.text + choice.text,
+            "logprobs": _legacy_logprobs(tokens, 0) if self.shows_logprobs else None,
+            "finish_reason": choice.finish_reason,
         }
+
+    def _echo(self, index: int) -> Echo | None:
+        """The prompt that choice `index` continues, if it is to be shown."""
+        request = self._generation.request
+        return self._generation.echoes[index // request.n] if request.echo else None
 
 
 def _usage(usage: Usage) -> dict[str, Any]:
@@ -173,20 +194,31 @@ def _token(piece: bytes, logprob: float) -> dict[str, Any]:
     }
 
 
-def _legacy_logprobs(reports: list[TokenReport], offset: int) -> dict[str, Any]:
-    tokens = [_text(report.piece) for report in reports]
+def _legacy_logprobs(reports: Sequence[TokenReport | bytes], offset: int) -> dict[str, Any]:
+    """Of tokens that begin at `offset` in the text; of one that nothing predicted, bytes are known."""
+    tokens = [_text(report if isinstance(report, bytes) else report.piece) for report in reports]
     offsets = []
     for token in tokens:
         offsets.append(offset)
         offset += len(token)
     return {
         "tokens": tokens,
-        "token_logprobs": [max(report.logprob, _LOWEST_LOGPROB) for report in reports],
-        "top_logprobs": [
-            {_text(piece): max(lp, _LOWEST_LOGPROB) for piece, lp in report.alternatives}
+        "token_logprobs": [
+            None if isinstance(report, bytes) else max(report.logprob, _LOWEST_LOGPROB)
             for report in reports
         ],
+        "top_logprobs": [
+            None if isinstance(report, bytes) else _alternatives(report) for report in reports
+        ],
         "text_offset": offsets,
+    }
+
+
+def _alternatives(report: TokenReport) -> dict[str, float]:
+    # From the worst to the best: of pieces that look alike, such as parts of characters, the best counts.
+    return {
+        _text(piece): max(logprob, _LOWEST_LOGPROB)
+        for piece, logprob in reversed(report.alternatives)
     }
 
 

@@ -1,4 +1,4 @@
-"""The endpoints."""
+"""Chat and completions."""
 
 from __future__ import annotations
 
@@ -6,20 +6,18 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 import msgspec
-from litestar import Request, Response, get, post
-from litestar.params import FromPath
+from litestar import Request, Response, post
 from litestar.response import Stream
 
+from inferflux_api.dialects.openai.choices import collect
 from inferflux_api.dialects.openai.errors import error_event
 from inferflux_api.dialects.openai.rendering import DONE, ChatRenderer, CompletionRenderer
 from inferflux_api.dialects.openai.schemas import ChatRequest, CompletionRequest
 from inferflux_api.dialects.openai.translate import chat_request, completion_request
-from inferflux_api.engines import ServedModel
 from inferflux_api.http.body import read_json
 from inferflux_api.http.disconnect import unless_disconnected
 from inferflux_api.pipeline import Generation, GenerationRequest
 from inferflux_api.server import Server
-from inferflux_core.engine.protocol import TokenReport
 from inferflux_core.errors import InferFluxError
 
 __all__ = ["ROUTES"]
@@ -57,20 +55,6 @@ async def completions(request: Request[Any, Any, Any]) -> Response[Any]:
     return await _respond(request, body, completion_request(body), CompletionRenderer)
 
 
-@get("/v1/models", opt={"scope": "read"}, tags=["OpenAI"])
-async def list_models(request: Request[Any, Any, Any]) -> dict[str, Any]:
-    """The models that are served."""
-    server: Server = request.app.state.server
-    return {"object": "list", "data": [_describe(model) for model in server.engines]}
-
-
-@get("/v1/models/{model_id:path}", opt={"scope": "read"}, tags=["OpenAI"])
-async def get_model(request: Request[Any, Any, Any], model_id: FromPath[str]) -> dict[str, Any]:
-    """One model."""
-    server: Server = request.app.state.server
-    return _describe(server.engines.get(model_id.strip("/")))
-
-
 async def _respond(
     request: Request[Any, Any, Any],
     body: ChatRequest | CompletionRequest,
@@ -88,10 +72,8 @@ async def _respond(
             media_type="text/event-stream",
             headers={**_STREAM_HEADERS, **generation.headers},
         )
-    logprobs = wanted.params.logprobs is not None
-    content = await unless_disconnected(
-        request.receive, _whole(generation, renderer(generation), logprobs=logprobs)
-    )
+    choices = await unless_disconnected(request.receive, collect(generation))
+    content = renderer(generation).body(choices)
     return Response(content, media_type="application/json", headers=generation.headers)
 
 
@@ -101,11 +83,11 @@ async def _events(
     opened: set[int] = set()
     try:
         async for delta in generation.deltas():
-            event = renderer.delta(delta)
+            event = b""
             if delta.index not in opened:
                 opened.add(delta.index)
-                event = renderer.first(delta.index) + event
-            yield event
+                event = renderer.first(delta)
+            yield event + renderer.delta(delta)
         if include_usage:
             yield renderer.usage_chunk()
     except InferFluxError as error:
@@ -116,46 +98,4 @@ async def _events(
     yield DONE
 
 
-async def _whole(generation: Generation, renderer: Renderer, *, logprobs: bool) -> bytes:
-    texts: dict[int, list[str]] = {}
-    reports: dict[int, list[TokenReport]] = {}
-    reasons: dict[int, str] = {}
-    try:
-        async for delta in generation.deltas():
-            texts.setdefault(delta.index, []).append(delta.text)
-            reports.setdefault(delta.index, []).extend(delta.reports)
-            if delta.finish_reason is not None:
-                reasons[delta.index] = delta.finish_reason
-    finally:
-        await generation.close()
-    return renderer.body(
-        [
-            renderer.choice(
-                index, "".join(texts[index]), reasons[index], reports[index] if logprobs else None
-            )
-            for index in sorted(texts)
-        ]
-    )
-
-
-def _describe(model: ServedModel) -> dict[str, Any]:
-    info = model.engine.loaded_info
-    description: dict[str, Any] = {
-        "id": model.name,
-        "object": "model",
-        "created": model.created,
-        "owned_by": "inferflux",
-        "backend": model.backend,
-        "state": model.engine.state.value,
-    }
-    if info is not None:
-        description |= {
-            "max_model_len": info.max_model_len,
-            "max_num_seqs": info.max_num_seqs,
-            "device": info.device,
-            "details": info.details,
-        }
-    return description
-
-
-ROUTES = [chat_completions, completions, list_models, get_model]
+ROUTES = [chat_completions, completions]

@@ -7,12 +7,22 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-__all__ = ["ChatMessage", "ChatRequest", "CompletionRequest", "StreamOptions"]
+from inferflux_api.dialects.openai.constraints import ConstraintFields
+
+__all__ = ["Adapter", "ChatMessage", "ChatRequest", "CompletionRequest", "StreamOptions"]
 
 Stop = str | list[str] | None
 Bias = dict[str, float] | None
 Probability = Annotated[float, Meta(ge=0, le=1)]
 Choices = Annotated[int, Meta(ge=1, le=16)]
+Priority = Annotated[int, Meta(ge=-1000, le=1000)]
+
+
+class Adapter(msgspec.Struct, frozen=True):
+    """A LoRA adapter to apply, by name, and how strongly."""
+
+    name: str
+    scale: float = 1.0
 
 
 class StreamOptions(msgspec.Struct, frozen=True):
@@ -21,7 +31,7 @@ class StreamOptions(msgspec.Struct, frozen=True):
     include_usage: bool | None = None
 
 
-class SamplingFields(msgspec.Struct, frozen=True, kw_only=True):
+class SamplingFields(ConstraintFields, frozen=True, kw_only=True):
     """Fields that both endpoints share; those after `logit_bias` are extensions that peers have too."""
 
     model: str | None = None
@@ -42,6 +52,8 @@ class SamplingFields(msgspec.Struct, frozen=True, kw_only=True):
     repetition_penalty: float | None = None
     stop_token_ids: list[int] | None = None
     ignore_eos: bool | None = None
+    priority: Priority | None = None
+    adapters: list[Adapter] | None = None
 
 
 class ChatMessage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -63,7 +75,6 @@ class ChatRequest(SamplingFields, frozen=True, kw_only=True):
     top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
     tools: list[dict[str, Any]] | None = None
     tool_choice: str | dict[str, Any] | None = None
-    response_format: dict[str, Any] | None = None
     chat_template_kwargs: dict[str, Any] | None = None
 
 
@@ -74,4 +85,4 @@ class CompletionRequest(SamplingFields, frozen=True, kw_only=True):
     logprobs: Annotated[int, Meta(ge=0, le=5)] | None = None
     echo: bool | None = None
     suffix: str | None = None
-    best_of: int | None = None
+    best_of: Choices | None = None

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
+import msgspec
+
+from inferflux_api.dialects.openai.constraints import constraint_of
 from inferflux_api.dialects.openai.schemas import (
     ChatMessage,
     ChatRequest,
@@ -11,11 +15,11 @@ from inferflux_api.dialects.openai.schemas import (
     SamplingFields,
 )
 from inferflux_api.pipeline import GenerationRequest
-from inferflux_core.engine.protocol import ChatPrompt, Prompt, TextPrompt, TokenPrompt
+from inferflux_core.engine.protocol import AdapterUse, ChatPrompt, TextPrompt, TokenPrompt
 from inferflux_core.engine.sampling_params import SamplingParams
 from inferflux_core.errors import InvalidRequestError
 
-__all__ = ["chat_request", "completion_request"]
+__all__ = ["chat_prompt", "chat_request", "completion_request", "text_or_token_prompts"]
 
 _MAX_PROMPTS: Final = 64
 _RESERVED_OPTIONS: Final = frozenset({"messages", "tools", "bos_token", "eos_token"})
@@ -28,21 +32,17 @@ def chat_request(body: ChatRequest) -> GenerationRequest:
         InvalidRequestError: it asks for what this server does not do.
     """
     _refuse_unavailable(body)
-    options = body.chat_template_kwargs or {}
-    if reserved := _RESERVED_OPTIONS & options.keys():
-        raise InvalidRequestError(
-            f"chat_template_kwargs may not set {sorted(reserved)}", param="chat_template_kwargs"
-        )
     logprobs = (body.top_logprobs or 0) if body.logprobs else None
     max_tokens = body.max_completion_tokens
     if max_tokens is None:
         max_tokens = body.max_tokens
-    prompt = ChatPrompt(messages=[_message(m) for m in body.messages], options=options)
     return GenerationRequest(
         model=body.model,
-        prompts=[prompt],
+        prompts=[chat_prompt(body.messages, body.chat_template_kwargs)],
         params=_params(body, max_tokens, logprobs),
         n=body.n or 1,
+        priority=body.priority or 0,
+        adapters=_adapters(body),
     )
 
 
@@ -52,18 +52,84 @@ def completion_request(body: CompletionRequest) -> GenerationRequest:
     Raises:
         InvalidRequestError: it asks for what this server does not do.
     """
-    for name, value in (("echo", body.echo), ("suffix", body.suffix)):
-        if value:
-            raise InvalidRequestError(f"{name} is not available in this version", param=name)
-    if body.best_of is not None and body.best_of != (body.n or 1):
-        raise InvalidRequestError("best_of must equal n in this version", param="best_of")
+    if body.suffix:
+        raise InvalidRequestError("suffix is not available in this version", param="suffix")
     # OpenAI's own default for this endpoint.
     max_tokens = 16 if body.max_tokens is None else body.max_tokens
+    params = _params(body, max_tokens, body.logprobs)
+    if body.echo and (body.logprobs is not None or max_tokens == 0):
+        # Only who wants to know about the prompt may generate nothing.
+        params = msgspec.structs.replace(params, prompt_logprobs=body.logprobs or 0)
     return GenerationRequest(
         model=body.model,
-        prompts=_prompts(body.prompt),
-        params=_params(body, max_tokens, body.logprobs),
+        prompts=[*text_or_token_prompts(body.prompt, param="prompt", most=_MAX_PROMPTS)],
+        params=params,
         n=body.n or 1,
+        best_of=_best_of(body),
+        echo=bool(body.echo),
+        priority=body.priority or 0,
+        adapters=_adapters(body),
+    )
+
+
+def _best_of(body: CompletionRequest) -> int | None:
+    n = body.n or 1
+    if body.best_of is None or body.best_of == n:
+        return None
+    if body.best_of < n:
+        raise InvalidRequestError(
+            f"best_of is {body.best_of} and must be at least n, which is {n}", param="best_of"
+        )
+    if body.stream:
+        raise InvalidRequestError(
+            "best_of cannot be streamed: the best is known at the end", param="best_of"
+        )
+    return body.best_of
+
+
+def _adapters(body: SamplingFields) -> list[AdapterUse]:
+    return [AdapterUse(name=use.name, scale=use.scale) for use in body.adapters or []]
+
+
+def chat_prompt(messages: Sequence[ChatMessage], options: dict[str, Any] | None) -> ChatPrompt:
+    """A conversation as its template expects it.
+
+    Raises:
+        InvalidRequestError: the options would set what the template gets from elsewhere.
+    """
+    if reserved := _RESERVED_OPTIONS & (options or {}).keys():
+        raise InvalidRequestError(
+            f"chat_template_kwargs may not set {sorted(reserved)}", param="chat_template_kwargs"
+        )
+    return ChatPrompt(messages=[_message(m) for m in messages], options=options or {})
+
+
+def text_or_token_prompts(
+    given: str | list[Any], *, param: str, most: int
+) -> list[TextPrompt | TokenPrompt]:
+    """The four shapes OpenAI allows: text, texts, token ids, lists of token ids.
+
+    Args:
+        given: from the body.
+        param: its name there.
+        most: texts, or lists of token ids, that are allowed.
+
+    Raises:
+        InvalidRequestError: another shape, or too many.
+    """
+    if isinstance(given, str):
+        return [TextPrompt(text=given)]
+    if _are(given, int):
+        return [TokenPrompt(token_ids=given)]
+    if len(given) > most:
+        raise InvalidRequestError(f"{param} takes at most {most} at a time", param=param)
+    if _are(given, str):
+        return [TextPrompt(text=text) for text in given]
+    if given and all(isinstance(ids, list) and _are(ids, int) for ids in given):
+        return [TokenPrompt(token_ids=ids) for ids in given]
+    raise InvalidRequestError(
+        f"{param} must be a string, a list of strings, a list of token ids, or a list of such lists",
+        param=param,
     )
 
 
@@ -71,11 +137,6 @@ def _refuse_unavailable(body: ChatRequest) -> None:
     """Say no to what would otherwise be ignored in silence."""
     if body.tools and body.tool_choice != "none":
         raise InvalidRequestError("tools are not available in this version", param="tools")
-    kind = (body.response_format or {}).get("type", "text")
-    if kind != "text":
-        raise InvalidRequestError(
-            f"response_format {kind!r} is not available in this version", param="response_format"
-        )
     if body.top_logprobs and not body.logprobs:
         raise InvalidRequestError("top_logprobs needs logprobs: true", param="top_logprobs")
 
@@ -103,6 +164,7 @@ def _params(body: SamplingFields, max_tokens: int | None, logprobs: int | None) 
         stop=[body.stop] if isinstance(body.stop, str) else body.stop or [],
         logit_bias=_bias(body.logit_bias),
         logprobs=logprobs,
+        constraint=constraint_of(body),
     )
 
 
@@ -139,24 +201,6 @@ def _text(content: str | list[dict[str, Any]] | None) -> str:
             )
         parts.append(text)
     return "".join(parts)
-
-
-def _prompts(prompt: str | list[Any]) -> list[Prompt]:
-    """The four shapes OpenAI allows: text, texts, token ids, lists of token ids."""
-    if isinstance(prompt, str):
-        return [TextPrompt(text=prompt)]
-    if _are(prompt, int):
-        return [TokenPrompt(token_ids=prompt)]
-    if len(prompt) > _MAX_PROMPTS:
-        raise InvalidRequestError(f"at most {_MAX_PROMPTS} prompts at a time", param="prompt")
-    if _are(prompt, str):
-        return [TextPrompt(text=text) for text in prompt]
-    if prompt and all(isinstance(ids, list) and _are(ids, int) for ids in prompt):
-        return [TokenPrompt(token_ids=ids) for ids in prompt]
-    raise InvalidRequestError(
-        "prompt must be a string, a list of strings, a list of token ids, or a list of such lists",
-        param="prompt",
-    )
 
 
 def _are(values: list[Any], kind: type) -> bool:

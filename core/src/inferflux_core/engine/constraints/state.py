@@ -17,10 +17,17 @@ class ConstraintState(Protocol):
     def finished(self) -> bool:
         """Whether the output is complete and nothing may follow."""
 
+    def allows(self, token_id: int) -> bool:
+        """Whether `mask` leaves this token, for much less than a mask costs.
+
+        May say no when in doubt, never yes.
+        """
+
     def mask(self, logits: NDArray[np.float32]) -> None:
         """Set the logits `[vocab_size]` of tokens that may not come next to minus infinity, in place.
 
-        Where the output may end here, the model's own end-of-generation tokens are allowed.
+        Where the output may end here, the model's own end-of-generation tokens are allowed. Where
+        tokens are forced, only the first of them is allowed.
 
         Never raises: when the constraint cannot go on, e.g. because a limit of its engine is hit, the
         logits stay as they are and `accept` raises.

@@ -1,0 +1,100 @@
+"""`/v1/embeddings`."""
+
+from __future__ import annotations
+
+import base64
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+import numpy as np
+from litestar import Request, Response, post
+from msgspec import Meta
+from numpy.typing import NDArray
+
+from inferflux_api.dialects.openai.translate import text_or_token_prompts
+from inferflux_api.http.body import read_json
+from inferflux_api.http.disconnect import unless_disconnected
+from inferflux_api.server import Server
+from inferflux_core.engine.protocol import Embeddings
+from inferflux_core.errors import InvalidRequestError
+
+__all__ = ["ROUTES", "EmbeddingRequest"]
+
+MAX_INPUTS: Final = 2048
+
+Vectors = NDArray[np.float32]
+
+
+class EmbeddingRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Body of `POST /v1/embeddings`.
+
+    Attributes:
+        input: a text, texts, token ids, or lists of token ids.
+        model: its name.
+        encoding_format: `base64` is of little-endian float32.
+        dimensions: keep so many numbers of each embedding, and make it of length 1 again. Only models
+            that were trained for it (Matryoshka) keep their meaning.
+    """
+
+    input: str | list[Any]
+    model: str | None = None
+    encoding_format: Literal["float", "base64"] | None = None
+    dimensions: Annotated[int, Meta(ge=1)] | None = None
+
+
+_decoder = msgspec.json.Decoder(EmbeddingRequest)
+
+
+@post(
+    "/v1/embeddings",
+    status_code=200,
+    opt={"scope": "generate", "body": EmbeddingRequest},
+    tags=["OpenAI"],
+)
+async def embeddings(request: Request[Any, Any, Any]) -> Response[bytes]:
+    """Embed texts; every embedding has the length 1."""
+    server: Server = request.app.state.server
+    body = await read_json(request, _decoder, **server.body_limits)
+    inputs = text_or_token_prompts(body.input, param="input", most=MAX_INPUTS)
+    result = await unless_disconnected(
+        request.receive, server.operations.embed(request.user, body.model, inputs)
+    )
+    vectors = _normalised(result.answer, body.dimensions)
+    as_text = body.encoding_format == "base64"
+    content = {
+        "object": "list",
+        "data": [
+            {
+                "object": "embedding",
+                "index": index,
+                "embedding": base64.b64encode(vector.tobytes()).decode()
+                if as_text
+                else vector.tolist(),
+            }
+            for index, vector in enumerate(vectors)
+        ],
+        "model": result.model,
+        "usage": {
+            "prompt_tokens": result.answer.num_tokens,
+            "total_tokens": result.answer.num_tokens,
+        },
+    }
+    return Response(
+        msgspec.json.encode(content), media_type="application/json", headers=result.headers
+    )
+
+
+def _normalised(answer: Embeddings, dimensions: int | None) -> Vectors:
+    """Embeddings of length 1: float32, little-endian, `[inputs, dimensions]`."""
+    if dimensions is not None and dimensions > answer.size:
+        raise InvalidRequestError(
+            f"dimensions is {dimensions} and the embeddings of this model have {answer.size}",
+            param="dimensions",
+        )
+    vectors = np.frombuffer(answer.vectors, "<f4").reshape(-1, answer.size)[:, :dimensions]
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    normalised: Vectors = vectors / np.maximum(lengths, np.finfo(np.float32).tiny)
+    return normalised
+
+
+ROUTES = [embeddings]

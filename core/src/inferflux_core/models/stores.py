@@ -1,0 +1,116 @@
+"""What the folders of other programs have in common: names to check, and files to choose from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from inferflux_core.errors import ModelLoadError
+
+__all__ = ["choose_file", "folder_name", "kept_inside", "name_parts", "part_paths", "without_part"]
+
+_PART: Final = re.compile(r"-(\d{5})-of-(\d{5})(?=\.gguf$)", re.IGNORECASE)
+_PROJECTOR: Final = "mmproj"
+
+
+def name_parts(reference: str, rest: str) -> list[str]:
+    """The parts of a name between slashes, none of which can lead anywhere else.
+
+    Args:
+        reference: the whole reference, for the message.
+        rest: it without its scheme.
+
+    Raises:
+        ModelLoadError: a part is empty, `.` or `..`, or has characters that some system reads as a path.
+    """
+    parts = rest.split("/")
+    for part in parts:
+        if part in ("", ".", "..") or any(c in '\\:*?"<>|' or ord(c) < 32 for c in part):
+            raise ModelLoadError(
+                f"{reference!r} is not a name of a model",
+                hint="see docs/models.md for the forms that `model.path` may have",
+            )
+    return parts
+
+
+def kept_inside(store: Path, path: Path) -> Path:
+    """The same path, if it is a regular file that lies in the store once links are followed.
+
+    Raises:
+        ModelLoadError: it is something else, or lies elsewhere.
+    """
+    real = path.resolve()
+    if not real.is_relative_to(store.resolve()):
+        raise ModelLoadError(
+            f"{path} leads out of {store}", hint=f"set `model.path` to {real} if you trust it"
+        )
+    if not real.is_file():
+        raise ModelLoadError(f"{path} is not a file", hint="download the model again")
+    return path
+
+
+def choose_file(reference: str, store: Path, folder: Path, wanted: list[str]) -> Path:
+    """The model file of a folder: the one that is named, or else the only one.
+
+    Of a split model that is its first part.
+
+    Args:
+        reference: for messages.
+        store: which the file must not leave.
+        folder: of the model.
+        wanted: the file's name below it, in parts; empty for the only one.
+
+    Raises:
+        ModelLoadError: there is none, or more than one to choose from.
+    """
+    if wanted:
+        path = folder.joinpath(*wanted)
+        if path.exists():
+            return kept_inside(store, path)
+    found = sorted(path.relative_to(folder).as_posix() for path in _models(folder))
+    if not wanted and len(found) == 1:
+        return kept_inside(store, folder / found[0])
+    if not found:
+        raise ModelLoadError(
+            f"{reference}: {folder} holds no GGUF file",
+            hint="download one of the model's GGUF files",
+        )
+    problem = f"has no {'/'.join(wanted)}" if wanted else f"stands for {len(found)} files"
+    base = reference.removesuffix("/" + "/".join(wanted))
+    raise ModelLoadError(
+        f"{reference} {problem}",
+        hint="choose one: " + ", ".join(f"{base}/{name}" for name in found),
+    )
+
+
+def part_paths(path: Path) -> list[Path]:
+    """The files of a model: all parts, if the name is that of a split model's part."""
+    match = _PART.search(path.name)
+    if match is None:
+        return [path]
+    count = int(match[2])
+    return [
+        path.with_name(_PART.sub(f"-{number:05d}-of-{count:05d}", path.name))
+        for number in range(1, count + 1)
+    ]
+
+
+def without_part(name: str) -> str:
+    """A file's name without the mark of a split model's part, and without `.gguf`."""
+    return re.sub(r"\.gguf$", "", _PART.sub("", name), flags=re.IGNORECASE)
+
+
+def folder_name(name: str) -> str:
+    """A repository's name without the suffix that only says what kind of files it holds."""
+    return re.sub(r"[-_.]gguf$", "", name, flags=re.IGNORECASE)
+
+
+def _models(folder: Path) -> Iterable[Path]:
+    """The GGUF files of a folder that one can load: neither later parts nor projectors of images."""
+    for path in folder.rglob("*"):
+        is_gguf = path.suffix.lower() == ".gguf" and not path.name.lower().startswith(_PROJECTOR)
+        part = _PART.search(path.name)
+        if is_gguf and (part is None or int(part[1]) == 1):
+            yield path
