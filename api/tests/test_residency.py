@@ -215,10 +215,24 @@ async def test_an_estimate_makes_room_and_refuses_nothing_that_has_all_memory(
 @on_a_loop
 async def test_at_startup_none_goes_for_another() -> None:
     rig = Rig(budget=150)
+    rig.residency.evicts = False
     await rig.residency.load_at_startup(rig.a)
     with pytest.raises(StartupError, match="model 'b' needs about"):
         await rig.residency.load_at_startup(rig.b)
     assert rig.loaded == "a"
+
+
+@on_a_loop
+async def test_a_request_may_be_quicker_than_the_start() -> None:
+    rig = Rig()
+    rig.engine(rig.a).gate.clear()
+    client = asyncio.create_task(rig.use(rig.a))
+    await turns()
+    start = asyncio.create_task(rig.residency.load_at_startup(rig.a))
+    await turns()
+    rig.engine(rig.a).gate.set()
+    await asyncio.gather(client, start)
+    assert rig.engine(rig.a).log == ["start"]
 
 
 @on_a_loop

@@ -71,6 +71,7 @@ class Rig:
         )
         self.models = [self.a, self.b, self.c]
         self.residency = Residency(MemoryBudget(budget, self.models), drain_timeout=5.0)
+        self.residency.evicts = True
 
     def engine(self, model: ServedModel) -> FakeEngine:
         assert isinstance(model.engine, FakeEngine)

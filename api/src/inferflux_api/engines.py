@@ -134,6 +134,7 @@ class EnginePool:
             if model.config.load == "startup":
                 await self._residency.load_at_startup(model)
             await model.adapters.start()
+        self._residency.evicts = True
         self._started = True
 
     async def stop(self, drain_timeout: float) -> None:

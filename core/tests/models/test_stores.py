@@ -238,7 +238,9 @@ def test_names_that_lead_elsewhere_are_refused(scheme: str, name: str) -> None:
         assert "not" in caught.value.message
 
 
-@pytest.mark.parametrize("reference", ["hf://repo", "lmstudio://repo", "ollama://a/b/c/d", "ollama://a:b/c"])
+@pytest.mark.parametrize(
+    "reference", ["hf://repo", "lmstudio://repo", "ollama://a/b/c/d", "ollama://a:b/c"]
+)
 def test_names_with_too_few_or_too_many_parts(reference: str) -> None:
     assert reference in refused(reference).message
 

@@ -32,6 +32,9 @@ class Residency:
     Args:
         budget: how much memory they may take together.
         drain_timeout: seconds for which requests may go on when a model is drained.
+
+    Attributes:
+        evicts: whether models go for others; not while the server starts, which needs them all.
     """
 
     def __init__(self, budget: MemoryBudget, drain_timeout: float) -> None:
@@ -41,6 +44,7 @@ class Residency:
         self._one_load = asyncio.Lock()
         self._expiries: dict[str, asyncio.TimerHandle] = {}
         self._closing = False
+        self.evicts = False
 
     @asynccontextmanager
     async def lease(self, model: ServedModel) -> AsyncGenerator[None, None]:
@@ -80,12 +84,15 @@ class Residency:
         self._note_idle(model)
 
     async def load_at_startup(self, model: ServedModel) -> None:
-        """Load a model beside those that are there; none has to go for it.
+        """Load a model, unless a request has been quicker.
 
         Raises:
             StartupError: it cannot be loaded.
         """
-        failure = await _outcome(self._begin(model, partial(self._load, model, evict=False)))
+        await self._settled(model)
+        if model.is_loaded:
+            return
+        failure = await _outcome(self._begin(model, partial(self._load, model)))
         if failure is not None:
             raise failure.cause
 
@@ -189,16 +196,14 @@ class Residency:
         task.add_done_callback(done)
         return task
 
-    async def _load(
-        self, model: ServedModel, *, evict: bool = True, retune: bool = False
-    ) -> LoadFailure | None:
+    async def _load(self, model: ServedModel, *, retune: bool = False) -> LoadFailure | None:
         async with self._one_load:
             try:
                 if model.is_loaded:
                     await self._unload(model, 0.0)
-                await self._make_room(model, evict=evict)
+                await self._make_room(model)
                 await _start(model, retune=retune)
-                await self._make_room(model, evict=evict)
+                await self._make_room(model)
             except StartupError as error:
                 await model.engine.stop(0.0)
                 logger.error("model '%s' cannot be loaded: %s", model.name, error)
@@ -207,13 +212,13 @@ class Residency:
         model.failure = None
         return None
 
-    async def _make_room(self, model: ServedModel, *, evict: bool) -> None:
+    async def _make_room(self, model: ServedModel) -> None:
         """Unload others until a model fits: one to be loaded, or one that was, now that it can be measured.
 
         Raises:
             ModelLoadError: it does not fit, or its file cannot be found.
         """
-        while evict and (victim := self._budget.victim(model)) is not None:
+        while self.evicts and (victim := self._budget.victim(model)) is not None:
             logger.info("model '%s' has to go for '%s'", victim.name, model.name)
             await _outcome(self._begin(victim, partial(self._unload, victim, 0.0)))
         self._budget.check(model)

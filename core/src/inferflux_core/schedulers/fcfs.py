@@ -15,9 +15,11 @@ class FCFSScheduler:
 
     Every step first takes the next token of each request that is generating, so that answers flow evenly,
     and spends what is left on prompts, whole ones one after the other: sharing the step among prompts
-    would make everybody's first token as late as the last one's.
+    would make everybody's first token as late as the last one's. The shortest first would be sooner still
+    on average, but prompts of one length gain nothing by it, and a long one could wait forever.
 
-    A request that waits preempts the worst one that runs if that has a worse priority. Equals never do.
+    A request that waits preempts the worst one that runs if that has a worse priority. Equals never do, and
+    whoever takes a slot so starts in the same step.
     """
 
     def __init__(self, limits: SchedulerLimits) -> None:
@@ -46,32 +48,43 @@ class FCFSScheduler:
         self._running.pop(request.request_id, None)
 
     def schedule(self) -> SchedulerOutput:
-        """Plan one step: generating requests, then prompts that run, then newcomers."""
+        """Plan one step: generating requests, then prompts, whether they run or wait for a free slot."""
         preempted = self._preempt()
         plan = schedule_generating(self._running.values(), self._limits)
         budget = PromptBudget(self._limits, plan)
+        prompts: list[Request] = []
         if len(plan) < len(self._running):
             prompts = [r for r in self._running.values() if not r.is_generating]
-            for request in sorted(prompts, key=by_priority):
-                if not (num_tokens := budget.take(request)):
-                    return SchedulerOutput(plan, preempted)
-                plan.append(ScheduledRequest(request, num_tokens))
-        while len(self._running) < self._limits.max_num_seqs:
-            first = self._waiting.first()
-            if first is None or not (num_tokens := budget.take(first)):
+            prompts.sort(key=by_priority, reverse=True)
+        while budget.tokens > 0:
+            request = self._best(prompts)
+            if request is None or not (num_tokens := budget.take(request)):
                 break
-            self._waiting.remove(first)
-            self._running[first.request_id] = first
-            plan.append(ScheduledRequest(first, num_tokens))
+            if request.request_id in self._running:
+                prompts.pop()
+            else:
+                self._waiting.remove(request)
+                self._running[request.request_id] = request
+            plan.append(ScheduledRequest(request, num_tokens))
         return SchedulerOutput(plan, preempted)
 
+    def _best(self, prompts: list[Request]) -> Request | None:
+        """Whose prompt is next: the last of `prompts`, or the first of those that wait, if it can run."""
+        first = self._waiting.first() if len(self._running) < self._limits.max_num_seqs else None
+        if not prompts:
+            return first
+        return prompts[-1] if first is None else min(prompts[-1], first, key=by_priority)
+
     def _preempt(self) -> list[Request]:
-        """Make room for one request of a better priority, if the house is full."""
+        """Make room for one request of a better priority, if the house is full and its prompt is next."""
         first = self._waiting.first()
         if first is None or len(self._running) < self._limits.max_num_seqs:
             return []
         worst = max(self._running.values(), key=by_priority)
         if worst.priority <= first.priority:
+            return []
+        turn = by_priority(first)
+        if any(by_priority(r) < turn for r in self._running.values() if not r.is_generating):
             return []
         del self._running[worst.request_id]
         self._waiting.push(worst)

@@ -19,7 +19,7 @@ def by_priority(request: Request) -> tuple[int, float, int]:
 class RequestQueue:
     """A heap from which any request can be removed.
 
-    Removal only marks; what was removed is skipped when it comes to the top.
+    Removal only forgets an entry's number; such entries are skipped when they come to the top.
 
     Args:
         key: what to order by; it must not change while a request is in the queue.
@@ -28,31 +28,34 @@ class RequestQueue:
     def __init__(self, key: Callable[[Request], Any] = by_priority) -> None:
         self._key = key
         self._heap: list[tuple[Any, int, Request]] = []
-        self._members: set[int] = set()
-        self._entries = 0
+        self._entries: dict[int, int] = {}
+        self._num_pushed = 0
 
     def __len__(self) -> int:
-        return len(self._members)
+        return len(self._entries)
 
     def push(self, request: Request) -> None:
         """Add a request that is not in the queue."""
-        self._entries += 1
-        self._members.add(request.request_id)
-        heapq.heappush(self._heap, (self._key(request), self._entries, request))
+        self._num_pushed += 1
+        self._entries[request.request_id] = self._num_pushed
+        heapq.heappush(self._heap, (self._key(request), self._num_pushed, request))
 
     def remove(self, request: Request) -> None:
         """Take a request out; nothing happens if it is not there."""
-        if request.request_id in self._members:
-            self._members.remove(request.request_id)
-            if len(self._heap) > 2 * len(self._members) + 16:
-                self._heap = [e for e in self._heap if e[2].request_id in self._members]
-                heapq.heapify(self._heap)
+        if self._entries.pop(request.request_id, None) is None:
+            return
+        if len(self._heap) > 2 * len(self._entries) + 16:
+            self._heap = [entry for entry in self._heap if self._is_current(entry)]
+            heapq.heapify(self._heap)
 
     def first(self) -> Request | None:
         """The request whose turn it is."""
         while self._heap:
-            request = self._heap[0][2]
-            if request.request_id in self._members:
-                return request
+            if self._is_current(self._heap[0]):
+                return self._heap[0][2]
             heapq.heappop(self._heap)
         return None
+
+    def _is_current(self, entry: tuple[Any, int, Request]) -> bool:
+        _, number, request = entry
+        return self._entries.get(request.request_id) == number

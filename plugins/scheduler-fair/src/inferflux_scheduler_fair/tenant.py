@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from inferflux_core.engine.request import Request
-from inferflux_core.schedulers.queue import RequestQueue
+from inferflux_core.schedulers.queue import RequestQueue, by_priority
 
 __all__ = ["Tenant"]
 
@@ -30,6 +30,15 @@ class Tenant:
     def active(self) -> bool:
         """Whether it wants anything."""
         return bool(self.running) or len(self.waiting) > 0
+
+    def prompts(self) -> list[Request]:
+        """Those that run and do not generate yet, the best one last."""
+        prompts = [request for request in self.running.values() if not request.is_generating]
+        return sorted(prompts, key=by_priority, reverse=True)
+
+    def share(self, slots: float) -> float:
+        """Slots it is entitled to, at least one, if there are `slots` per unit of weight."""
+        return max(1.0, slots * self.weight)
 
     def charge(self, cost: float) -> None:
         """Count what was computed."""
