@@ -32,7 +32,7 @@ from bench.servers import RunningServer, descendants, load_specs, running, tree_
 
 __all__ = ["main"]
 
-_REQUEST_SECONDS: Final = 120.0
+_REQUEST_SECONDS: Final = 600.0
 _GRACE_SECONDS: Final = 15.0
 _SAMPLES: Final = 40
 _GROWTH: Final = 1.10

@@ -5,7 +5,7 @@ from __future__ import annotations
 from inferflux_core.engine.request import Request
 from inferflux_core.engine.scheduler import ScheduledRequest, SchedulerLimits, SchedulerOutput
 from inferflux_core.engine.step_budget import PromptBudget, schedule_generating
-from inferflux_core.schedulers.queue import RequestQueue, by_priority
+from inferflux_core.schedulers.queue import RequestQueue, best_of, by_priority
 
 __all__ = ["FCFSScheduler"]
 
@@ -57,7 +57,8 @@ class FCFSScheduler:
             prompts = [r for r in self._running.values() if not r.is_generating]
             prompts.sort(key=by_priority, reverse=True)
         while budget.tokens > 0:
-            request = self._best(prompts)
+            has_slot = len(self._running) < self._limits.max_num_seqs
+            request = best_of(*prompts[-1:], self._waiting.first() if has_slot else None)
             if request is None or not (num_tokens := budget.take(request)):
                 break
             if request.request_id in self._running:
@@ -67,13 +68,6 @@ class FCFSScheduler:
                 self._running[request.request_id] = request
             plan.append(ScheduledRequest(request, num_tokens))
         return SchedulerOutput(plan, preempted)
-
-    def _best(self, prompts: list[Request]) -> Request | None:
-        """Whose prompt is next: the last of `prompts`, or the first of those that wait, if it can run."""
-        first = self._waiting.first() if len(self._running) < self._limits.max_num_seqs else None
-        if not prompts:
-            return first
-        return prompts[-1] if first is None else min(prompts[-1], first, key=by_priority)
 
     def _preempt(self) -> list[Request]:
         """Make room for one request of a better priority, if the house is full and its prompt is next."""

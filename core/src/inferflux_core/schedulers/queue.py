@@ -8,12 +8,17 @@ from typing import Any
 
 from inferflux_core.engine.request import Request
 
-__all__ = ["RequestQueue", "by_priority"]
+__all__ = ["RequestQueue", "best_of", "by_priority"]
 
 
 def by_priority(request: Request) -> tuple[int, float, int]:
     """Better priority first, then earlier arrival."""
     return request.priority, request.arrival, request.request_id
+
+
+def best_of(*requests: Request | None) -> Request | None:
+    """The one that goes first, of those that are there."""
+    return min((request for request in requests if request), key=by_priority, default=None)
 
 
 class RequestQueue:

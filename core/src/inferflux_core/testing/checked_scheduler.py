@@ -50,11 +50,13 @@ class CheckedScheduler:
         output = self._scheduler.schedule()
         plan = output.scheduled
         preempted = set(output.preempted)
+        assert len(preempted) == len(output.preempted), "a request is preempted twice"
         assert preempted <= self._running, "a preempted request did not run"
         self._running -= preempted
         self._waiting |= preempted
         planned = {scheduled.request for scheduled in plan}
         assert len(planned) == len(plan), "a request is in the plan twice"
+        assert not planned & preempted, "a request is preempted and in the same plan"
         assert planned <= self._waiting | self._running, "the plan names a request that has ended"
         assert plan or not (self._waiting or self._running), "an empty plan, and work to do"
         self._running |= planned

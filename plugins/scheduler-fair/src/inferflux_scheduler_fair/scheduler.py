@@ -5,7 +5,7 @@ from __future__ import annotations
 from inferflux_core.engine.request import Request
 from inferflux_core.engine.scheduler import ScheduledRequest, SchedulerLimits, SchedulerOutput
 from inferflux_core.engine.step_budget import PromptBudget, schedule_generating
-from inferflux_core.schedulers.queue import by_priority
+from inferflux_core.schedulers.queue import best_of, by_priority
 from inferflux_scheduler_fair.config import FairConfig
 from inferflux_scheduler_fair.tenant import Tenant
 
@@ -95,9 +95,8 @@ class FairScheduler:
             if not hopeful:
                 break
             tenant, prompts = min(hopeful, key=lambda queue: queue[0].served)
-            best = [r for r in (*prompts[-1:], tenant.waiting.first() if has_slot else None) if r]
-            request = min(best, key=by_priority)
-            if not (num_tokens := budget.take(request)):
+            request = best_of(*prompts[-1:], tenant.waiting.first() if has_slot else None)
+            if request is None or not (num_tokens := budget.take(request)):
                 break
             if request.request_id in tenant.running:
                 prompts.pop()
