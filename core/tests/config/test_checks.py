@@ -79,7 +79,7 @@ def test_what_is_not_there_yet_is_refused(flag: str) -> None:
             ["models=[{path: a}, {path: 'hf://b'}]"],
             "models[1].path: hf://b is not of the form hf://org/repo or hf://org/repo/file",
         ),
-        (["model.path='ollama://../x'"], "model.path: 'ollama://../x' is not a name of a model"),
+        (["model.path=ollama://../x"], "model.path: 'ollama://../x' is not a name of a model"),
         (
             ["models=[{path: x/m.gguf}, {path: y/m.gguf}]"],
             "models[1]: a second model would be served as 'm'",

@@ -49,27 +49,42 @@ class CheckedScheduler:
         """Plan, and check the plan."""
         output = self._scheduler.schedule()
         plan = output.scheduled
-        preempted = set(output.preempted)
-        assert len(preempted) == len(output.preempted), "a request is preempted twice"
-        assert preempted <= self._running, "a preempted request did not run"
-        self._running -= preempted
-        self._waiting |= preempted
+        self._check_preempted(output)
         planned = {scheduled.request for scheduled in plan}
         assert len(planned) == len(plan), "a request is in the plan twice"
-        assert not planned & preempted, "a request is preempted and in the same plan"
         assert planned <= self._waiting | self._running, "the plan names a request that has ended"
         assert plan or not (self._waiting or self._running), "an empty plan, and work to do"
         self._running |= planned
         self._waiting -= planned
         assert len(self._running) <= self._limits.max_num_seqs, "more than max_num_seqs run"
-        total = sum(scheduled.num_tokens for scheduled in plan)
-        assert total <= self._limits.max_num_batched_tokens, f"{total} tokens are over the budget"
         left_out = {r for r in self._running - planned if r.is_generating}
         assert not left_out, "a generating request is not in the plan"
         for scheduled in plan:
             self._check_chunk(scheduled)
+        self._check_budget(plan)
         self._check_counts()
         return output
+
+    def _check_preempted(self, output: SchedulerOutput) -> None:
+        preempted = set(output.preempted)
+        assert len(preempted) == len(output.preempted), "a request is preempted twice"
+        assert preempted <= self._running, "a preempted request did not run"
+        planned = {scheduled.request for scheduled in output.scheduled}
+        assert not preempted & planned, "a request is preempted by the plan that it is in"
+        self._running -= preempted
+        self._waiting |= preempted
+
+    def _check_budget(self, plan: list[ScheduledRequest]) -> None:
+        limits = self._limits
+        total = sum(scheduled.num_tokens for scheduled in plan)
+        assert total <= limits.max_num_batched_tokens, f"{total} tokens are over the budget"
+        rows = sum(scheduled.num_tokens for scheduled in plan if scheduled.request.is_generating)
+        if rows and limits.cost is not None and limits.max_inter_token_seconds is not None:
+            left = limits.max_inter_token_seconds - limits.cost.decode_seconds(rows)
+            most = limits.cost.prefill_tokens_within(max(left, 0.0), limits.prefill_quantum)
+            assert total - rows <= most, (
+                f"{total - rows} tokens of prompts keep those waiting that generate; {most} would not"
+            )
 
     def _check_chunk(self, scheduled: ScheduledRequest) -> None:
         request, num_tokens = scheduled.request, scheduled.num_tokens

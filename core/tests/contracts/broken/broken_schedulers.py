@@ -52,7 +52,39 @@ class Haunted(FCFSScheduler):
         self._running.pop(request.request_id, None)
 
 
-SCHEDULERS = (Crowded, Dishonest, Haunted, Lazy, Ragged, Spendthrift)
+class Fickle(FCFSScheduler):
+    """Takes slots away, and goes on as if nothing had happened."""
+
+    def schedule(self) -> SchedulerOutput:
+        plan = super().schedule().scheduled
+        return SchedulerOutput(plan, [s.request for s in plan if s.request.slot is not None])
+
+
+class Choosy(FCFSScheduler):
+    """Serves one request per step."""
+
+    def schedule(self) -> SchedulerOutput:
+        return SchedulerOutput(super().schedule().scheduled[-1:])
+
+
+class Deaf(FCFSScheduler):
+    """Lets those who generate wait for prompts."""
+
+    def __init__(self, limits: SchedulerLimits) -> None:
+        super().__init__(replace(limits, max_inter_token_seconds=None))
+
+
+SCHEDULERS = (
+    Choosy,
+    Crowded,
+    Deaf,
+    Dishonest,
+    Fickle,
+    Haunted,
+    Lazy,
+    Ragged,
+    Spendthrift,
+)
 
 
 @hookimpl

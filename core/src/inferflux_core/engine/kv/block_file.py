@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+import stat
 import struct
 from pathlib import Path
 from typing import Final
@@ -59,18 +60,27 @@ def read_block(path: Path, fingerprint: bytes, name: bytes) -> bytes:
         OSError: it cannot be read.
         BlockFileError: it is not the block that was asked for, byte for byte.
     """
-    data = path.read_bytes()
-    if len(data) < _HEADER.size:
-        raise BlockFileError("it ends within its header")
-    magic, whose, which, length, checksum = _HEADER.unpack_from(data)
-    content = data[_HEADER.size :]
-    if magic != _MAGIC:
-        raise BlockFileError("it is of another format")
-    if whose != fingerprint:
-        raise BlockFileError("it was written for another model or configuration")
-    if which != name:
-        raise BlockFileError("it holds another block")
-    if length != len(content) or checksum != _checksum(content):
+    # Whatever else may lie under this name, opening it neither blocks nor leads out of the folder.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "rb", buffering=0) as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise BlockFileError("it is no regular file")
+        header = file.read(_HEADER.size)
+        if len(header) < _HEADER.size:
+            raise BlockFileError("it ends within its header")
+        magic, whose, which, length, checksum = _HEADER.unpack(header)
+        if magic != _MAGIC:
+            raise BlockFileError("it is of another format")
+        if whose != fingerprint:
+            raise BlockFileError("it was written for another model or configuration")
+        if which != name:
+            raise BlockFileError("it holds another block")
+        # Before memory is taken for it.
+        if status.st_size != _HEADER.size + length:
+            raise BlockFileError("it does not have the length it should have")
+        content = file.readall()
+    if len(content) != length or checksum != _checksum(content):
         raise BlockFileError("its content is damaged")
     return content
 

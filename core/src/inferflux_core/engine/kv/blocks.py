@@ -11,12 +11,13 @@ from array import array
 from collections.abc import Sequence
 from typing import Final
 
-__all__ = ["BLOCK_SIZE", "block_names"]
+__all__ = ["BLOCK_SIZE", "DIGEST_BYTES", "block_names", "tail_name"]
 
 BLOCK_SIZE: Final = 64
 """Tokens of a block; also the tile of llama.cpp's attention on CPU."""
 
-_DIGEST_BYTES: Final = 16
+DIGEST_BYTES: Final = 16
+"""Length of a name."""
 
 
 def block_names(token_ids: Sequence[int], salt: bytes, known: Sequence[bytes] = ()) -> list[bytes]:
@@ -28,9 +29,22 @@ def block_names(token_ids: Sequence[int], salt: bytes, known: Sequence[bytes] = 
         known: names of the first blocks, if they have been computed before.
     """
     names = list(known)
-    parent = names[-1] if names else hashlib.blake2b(salt, digest_size=_DIGEST_BYTES).digest()
+    parent = _last(names, salt)
     for start in range(len(names) * BLOCK_SIZE, len(token_ids) - BLOCK_SIZE + 1, BLOCK_SIZE):
-        tokens = array("i", token_ids[start : start + BLOCK_SIZE]).tobytes()
-        parent = hashlib.blake2b(parent + tokens, digest_size=_DIGEST_BYTES).digest()
+        parent = _name(parent, token_ids[start : start + BLOCK_SIZE])
         names.append(parent)
     return names
+
+
+def tail_name(token_ids: Sequence[int], salt: bytes, names: Sequence[bytes]) -> bytes:
+    """Name what follows the full blocks of a sequence, which have these names."""
+    return _name(_last(names, salt), token_ids[len(names) * BLOCK_SIZE :])
+
+
+def _last(names: Sequence[bytes], salt: bytes) -> bytes:
+    return names[-1] if names else hashlib.blake2b(salt, digest_size=DIGEST_BYTES).digest()
+
+
+def _name(parent: bytes, token_ids: Sequence[int]) -> bytes:
+    tokens = array("i", token_ids).tobytes()
+    return hashlib.blake2b(parent + tokens, digest_size=DIGEST_BYTES).digest()

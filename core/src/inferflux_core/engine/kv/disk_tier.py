@@ -99,8 +99,7 @@ class DiskTier:
 
     def poll(self) -> list[Loaded]:
         """What has been loaded since the last call."""
-        if not self._loaded:
-            return []
+        # First, as what arrives meanwhile must not go unnoticed.
         self._arrived.clear()
         return [self._loaded.popleft() for _ in range(len(self._loaded))]
 
@@ -114,11 +113,16 @@ class DiskTier:
             self._closing = True
             self._work.notify()
         self._thread.join(_FLUSH_SECONDS)
+        if self._thread.is_alive():
+            logger.warning("%d blocks did not get to disk in time", len(self._writes))
 
     def _run(self) -> None:
         _leave_compute_core()
         while (job := self._next()) is not None:
-            job()
+            try:
+                job()
+            except Exception as error:  # noqa: BLE001 - a thread that dies leaves requests waiting for ever
+                self._report("file work failed", error)
 
     def _next(self) -> Callable[[], None] | None:
         """What to do next; waits for it. None when everything is done and the tier closes."""
@@ -135,11 +139,15 @@ class DiskTier:
             return None
 
     def _read(self, request_id: int, names: Sequence[bytes]) -> None:
-        self._loaded.append(Loaded(request_id, self._read_run(names)))
-        self._arrived.set()
+        contents: list[bytes] = []
+        try:
+            self._read_run(names, contents)
+        finally:
+            self.hits += len(contents)
+            self._loaded.append(Loaded(request_id, contents))
+            self._arrived.set()
 
-    def _read_run(self, names: Sequence[bytes]) -> list[bytes]:
-        contents = []
+    def _read_run(self, names: Sequence[bytes], contents: list[bytes]) -> None:
         for name in names:
             try:
                 contents.append(read_block(self._folder.path(name), self._fingerprint, name))
@@ -151,8 +159,6 @@ class DiskTier:
                 self._discard(name, error)
                 break
             self._folder.touch(name)
-        self.hits += len(contents)
-        return contents
 
     def _discard(self, name: bytes, error: Exception) -> None:
         self._report("ignored the file of a block, which is computed again", error)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from inferflux_core.engine.kv.block_file import SUFFIX
+from inferflux_core.engine.kv.blocks import DIGEST_BYTES
 from inferflux_core.errors import StartupError
 
 __all__ = ["BlockFolder"]
@@ -21,6 +22,7 @@ _REFILL: Final = 0.9
 @dataclass(frozen=True, slots=True)
 class _Entry:
     path: Path
+    name: bytes
     size: int
     last_used: float
 
@@ -45,7 +47,10 @@ class BlockFolder:
         self._max_bytes = max_bytes
         self.own = root / fingerprint.hex()
         try:
-            self.own.mkdir(parents=True, exist_ok=True, mode=0o700)
+            root.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self.own.mkdir(exist_ok=True, mode=0o700)
+            # Contents tell about prompts, and whoever may write here could put words into answers.
+            self.own.chmod(0o700)
             probe = self.own / f"probe.{os.getpid()}.part"
             probe.write_bytes(b"")
             probe.unlink()
@@ -63,11 +68,9 @@ class BlockFolder:
 
     def names(self) -> Iterator[bytes]:
         """The blocks that have a file."""
-        for file in self.own.glob("*" + SUFFIX):
-            try:
-                yield bytes.fromhex(file.stem)
-            except ValueError:
-                continue
+        for entry in self._entries():
+            if entry.path.parent == self.own:
+                yield entry.name
 
     def touch(self, name: bytes) -> None:
         """Note that a block was used."""
@@ -89,19 +92,25 @@ class BlockFolder:
             # A little more than is needed, or every further block would have to look through the folder.
             if self.size <= self._max_bytes * _REFILL:
                 break
-            entry.path.unlink(missing_ok=True)
+            try:
+                entry.path.unlink(missing_ok=True)
+            except OSError:
+                continue
             self.size -= entry.size
             if entry.path.parent == self.own:
-                removed.append(bytes.fromhex(entry.path.stem))
+                removed.append(entry.name)
         return removed
 
     def _entries(self) -> Iterator[_Entry]:
+        """Files that are named as those of blocks are; what else lies here is none of ours."""
         for file in self._root.glob("*/*" + SUFFIX):
             try:
-                status = file.stat()
-            except OSError:
+                name = bytes.fromhex(file.stem)
+                status = file.lstat()
+            except (OSError, ValueError):
                 continue
-            yield _Entry(file, status.st_size, status.st_mtime)
+            if len(name) == DIGEST_BYTES:
+                yield _Entry(file, name, status.st_size, status.st_mtime)
 
     def _remove_leftovers(self) -> None:
         """Remove what a process that died was writing; what another one writes just now is younger."""

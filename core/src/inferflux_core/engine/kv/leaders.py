@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Collection, Sequence
 
 from inferflux_core.engine.request import Request
 
@@ -52,9 +52,11 @@ class Leaders:
             del self._followed[follower.request_id]
         return followers
 
-    def check_integrity(self, parked: Container[int]) -> None:
+    def check_integrity(self, parked: Collection[int]) -> None:
         """Assert that whoever follows has a leader and is parked; for tests."""
         assert sum(map(len, self._led.values())) == len(self._by_name)
         for follower, leader in self._followed.items():
             assert leader in self._led, f"request {follower} waits for nobody"
-            assert follower in parked, f"request {follower} follows and is not parked"
+        assert set(parked) == set(self._followed), (
+            "who is parked follows somebody, and nobody else does"
+        )

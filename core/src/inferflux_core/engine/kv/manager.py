@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
-from inferflux_core.engine.kv.blocks import BLOCK_SIZE, block_names
-from inferflux_core.engine.kv.disk_tier import DiskTier, Loaded
+from inferflux_core.engine.kv.blocks import BLOCK_SIZE, block_names, tail_name
+from inferflux_core.engine.kv.disk_tier import DiskTier
 from inferflux_core.engine.kv.leaders import Leaders
+from inferflux_core.engine.kv.loads import Arrival, Loads
 from inferflux_core.engine.kv.memory_tier import MemoryTier
 from inferflux_core.engine.request import Request
 from inferflux_core.engine.runner import ModelRunner, StateExporter
 
 __all__ = ["KVCacheManager"]
+
+_MIN_TAIL: Final = 16
+"""To wait until another has computed fewer tokens takes longer than computing them."""
 
 
 @dataclass(slots=True)
@@ -21,11 +26,13 @@ class _Sequence:
 
     Attributes:
         names: of its full blocks, as far as they were needed yet.
+        tail: name of what follows the full blocks of its prompt, if that is worth waiting for.
         pieces: what to import into its next slot, consecutive from its first token on.
         bounds: where the pieces begin and end.
     """
 
     names: list[bytes] = field(default_factory=list)
+    tail: bytes | None = None
     pieces: list[bytes] = field(default_factory=list)
     bounds: list[int] = field(default_factory=lambda: [0])
 
@@ -33,6 +40,12 @@ class _Sequence:
         """Attach a piece behind the others."""
         self.pieces.append(piece)
         self.bounds.append(end)
+
+    def cut_to_blocks(self) -> None:
+        """Let go of a piece that ends within a block."""
+        if self.bounds[-1] % BLOCK_SIZE:
+            self.pieces.pop()
+            self.bounds.pop()
 
     def detach(self) -> None:
         """Let all pieces go."""
@@ -62,7 +75,7 @@ class KVCacheManager:
         self._leaders = Leaders()
         self._sequences: dict[int, _Sequence] = {}
         self._parked: dict[int, Request] = {}
-        self._loading: dict[int, tuple[Request, list[bytes]]] = {}
+        self._loads = Loads(disk, capacity) if disk is not None else None
         # Of preempted requests: memory that the tier's own limit does not count.
         self._suspended: dict[int, int] = {}
         self.queries = 0
@@ -71,7 +84,7 @@ class KVCacheManager:
     @property
     def num_parked(self) -> int:
         """Requests that wait for another's prefix, or for the disk."""
-        return len(self._parked) + len(self._loading)
+        return len(self._parked) + (0 if self._loads is None else len(self._loads))
 
     @property
     def memory_blocks(self) -> int:
@@ -100,34 +113,25 @@ class KVCacheManager:
         if request.params.prompt_logprobs is not None:
             # Logits of the whole prompt are wanted: all of it is computed.
             return False
-        # The last token is always computed: its logits are what everybody waits for.
-        if not sequence.names:
-            sequence.names = block_names(request.token_ids[:-1], request.cache_salt)
-            self.queries += len(sequence.names)
-        names = sequence.names
-        missing = self._memory.missing(names)
-        if missing < len(names):
-            if self._leaders.follow(names[missing], request):
-                self._parked[request.request_id] = request
-                return True
-            if run := self._on_disk(names[missing:]):
-                self._leaders.lead(request, names[missing:])
-                self._loading[request.request_id] = (request, run)
-                sequence.detach()
-                self._take(sequence, self._memory.match(names[:missing]))
-                assert self._disk is not None
-                self._disk.load(request.request_id, run)
-                return True
-        self._take(sequence, self._memory.match(names))
-        self._leaders.lead(request, names[missing:])
+        self._name(request, sequence)
+        self._take(sequence, self._memory.match(sequence.names))
+        wanted = self._uncomputed(sequence)
+        if wanted and self._leaders.follow(wanted[0], request):
+            self._parked[request.request_id] = request
+            return True
+        self._leaders.lead(request, wanted)
+        if self._loads is not None and (run := self._loads.available(wanted)):
+            sequence.cut_to_blocks()
+            self._loads.add(request, run)
+            return True
         self._start(request, sequence)
         return False
 
     def unpark(self, request: Request) -> bool:
         """Forget a parked request; returns whether it was one."""
         self._leaders.unfollow(request)
-        loading = self._loading.pop(request.request_id, None)
-        return self._parked.pop(request.request_id, None) is not None or loading is not None
+        loading = self._loads is not None and self._loads.remove(request)
+        return self._parked.pop(request.request_id, None) is not None or loading
 
     def poll(self) -> tuple[list[Request], list[Request]]:
         """Requests whose blocks have come from disk.
@@ -135,25 +139,24 @@ class KVCacheManager:
         Returns:
             Those that can be scheduled, and those that followed one of them and must look again.
         """
-        if self._disk is None or not self._loading:
+        if self._loads is None:
             return [], []
         ready: list[Request] = []
         followers: list[Request] = []
-        for loaded in self._disk.poll():
-            if (waiting := self._loading.pop(loaded.request_id, None)) is None:
-                continue
-            request, run = waiting
-            self._arrive(request, run, loaded)
+        for arrival in self._loads.take():
+            request = arrival.request
+            self._arrive(arrival)
             ready.append(request)
             # What they wait for may be among what has come.
             followers += self._unpark(self._leaders.dismiss(request))
-            self._leaders.lead(request, self._uncomputed(request))
+            sequence = self._sequences[request.request_id]
+            self._leaders.lead(request, self._uncomputed(sequence))
         return ready, followers
 
     def wait(self, timeout: float) -> None:
         """Sleep until `poll` has something to return, at most `timeout` seconds."""
-        if self._disk is not None and self._loading:
-            self._disk.wait(timeout)
+        if self._loads is not None:
+            self._loads.wait(timeout)
 
     def restore(self, request: Request) -> None:
         """Fill the slot that a request has just been given with what was kept of it."""
@@ -161,7 +164,7 @@ class KVCacheManager:
         if sequence and sequence.pieces and self._runner is not None and request.slot is not None:
             self._runner.import_state(request.slot, sequence.pieces, sequence.bounds)
             sequence.detach()
-            self._suspended.pop(request.request_id, None)
+            self._let_go(request)
 
     def collect(self, requests: Iterable[Request]) -> list[Request]:
         """Keep what live requests have newly computed; returns the parked ones that waited for it."""
@@ -169,10 +172,7 @@ class KVCacheManager:
         for request in requests:
             # A full block follows every 64th step of an answer: not worth a copy before the end.
             if self._leaders.leads(request) and request.slot is not None and request.is_generating:
-                self._keep(request)
-                followers = self._unpark(self._leaders.dismiss(request))
-                self._share_tail(request, followers)
-                released += followers
+                released += self._hand_over(request)
         return released
 
     def leave(self, request: Request, *, keep: bool) -> list[Request]:
@@ -185,10 +185,12 @@ class KVCacheManager:
         if self._runner is None:
             return []
         if keep and request.slot is not None:
-            self._keep(request)
+            followers = self._hand_over(request)
+        else:
+            followers = self._unpark(self._leaders.dismiss(request))
         self._sequences.pop(request.request_id, None)
-        self._suspended.pop(request.request_id, None)
-        return self._unpark(self._leaders.dismiss(request))
+        self._let_go(request)
+        return followers
 
     def preempt(self, request: Request) -> list[Request]:
         """A running request is to give up its slot: keep what is sooner restored than computed.
@@ -225,6 +227,9 @@ class KVCacheManager:
         """Assert that whoever waits has somebody to wait for; for tests."""
         self._memory.check_integrity()
         self._leaders.check_integrity(self._parked)
+        assert self._parked.keys() | self._suspended.keys() <= self._sequences.keys()
+        if self._loads is not None:
+            self._loads.check_integrity()
         for sequence in self._sequences.values():
             assert len(sequence.bounds) == len(sequence.pieces) + 1
             assert sequence.bounds == sorted(set(sequence.bounds)), "pieces out of order"
@@ -240,25 +245,43 @@ class KVCacheManager:
             for block in blocks:
                 sequence.add(block, sequence.bounds[-1] + BLOCK_SIZE)
 
-    def _on_disk(self, names: Sequence[bytes]) -> list[bytes]:
-        run: list[bytes] = []
-        if self._disk is not None:
-            for name in names:
-                if name not in self._disk:
-                    break
-                run.append(name)
-        return run
-
-    def _arrive(self, request: Request, run: Sequence[bytes], loaded: Loaded) -> None:
-        sequence = self._sequences[request.request_id]
-        for name, content in zip(run, loaded.contents, strict=False):
+    def _arrive(self, arrival: Arrival) -> None:
+        sequence = self._sequences[arrival.request.request_id]
+        for name, content in zip(arrival.names, arrival.contents, strict=False):
             self._memory.store(name, content)
             sequence.add(content, sequence.bounds[-1] + BLOCK_SIZE)
-        self._start(request, sequence)
+        self._start(arrival.request, sequence)
 
-    def _uncomputed(self, request: Request) -> list[bytes]:
-        names = self._sequences[request.request_id].names
-        return names[request.num_computed_tokens // BLOCK_SIZE :]
+    def _name(self, request: Request, sequence: _Sequence) -> None:
+        """Name the parts of a prompt, but for its last token: its logits are what everybody waits for."""
+        if sequence.names or sequence.tail:
+            return
+        prompt, salt = request.token_ids[:-1], request.cache_salt
+        sequence.names = block_names(prompt, salt)
+        self.queries += len(sequence.names)
+        if len(prompt) % BLOCK_SIZE >= _MIN_TAIL:
+            sequence.tail = tail_name(prompt, salt, sequence.names)
+
+    def _uncomputed(self, sequence: _Sequence) -> list[bytes]:
+        """Names of the parts of a prompt that are not attached, or not in full."""
+        attached = sequence.bounds[-1]
+        names = sequence.names[attached // BLOCK_SIZE :]
+        if sequence.tail and attached <= len(sequence.names) * BLOCK_SIZE:
+            names.append(sequence.tail)
+        return names
+
+    def _let_go(self, request: Request) -> None:
+        """What was held for a request outside the tier is in its slot, or not needed any more."""
+        self._suspended.pop(request.request_id, None)
+        if self._loads is not None:
+            self._loads.settle(request)
+
+    def _hand_over(self, request: Request) -> list[Request]:
+        """Keep what a request has computed; returns who waited for it, with what they have in common."""
+        self._keep(request)
+        followers = self._unpark(self._leaders.dismiss(request))
+        self._share_tail(request, followers)
+        return followers
 
     def _unpark(self, followers: Iterable[Request]) -> list[Request]:
         """Take requests out of the car park, in order of arrival."""
