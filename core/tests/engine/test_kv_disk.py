@@ -19,7 +19,10 @@ from inferflux_core.engine.kv.block_file import (
     write_block,
 )
 from inferflux_core.engine.kv.disk_tier import DiskTier, Loaded
+from inferflux_core.engine.kv.loads import Loads
+from inferflux_core.engine.request import Request
 from inferflux_core.errors import StartupError
+from inferflux_core.testing import make_request
 
 MODEL = "model-a|f16"
 CONTENT = bytes(range(256)) * 64
@@ -82,6 +85,19 @@ def test_files_are_for_the_owner_only(open_tier: Callable[..., DiskTier], tmp_pa
     (file,) = files(tmp_path)
     assert file.stat().st_mode & 0o077 == 0
     assert file.parent.stat().st_mode & 0o077 == 0
+    assert file.parent.parent.stat().st_mode & 0o077 == 0
+
+
+def test_a_folder_that_others_may_write_to_is_closed(
+    open_tier: Callable[..., DiskTier], tmp_path: Path
+) -> None:
+    fill(open_tier, 1)
+    own = files(tmp_path)[0].parent
+    own.chmod(0o777)
+
+    open_tier()
+
+    assert own.stat().st_mode & 0o777 == 0o700
 
 
 def truncate(file: Path) -> None:
@@ -111,7 +127,22 @@ def folder(file: Path) -> None:
     file.mkdir()
 
 
-@pytest.mark.parametrize("harm", [truncate, empty, flip, extend, rubbish, folder])
+def pipe(file: Path) -> None:
+    file.unlink()
+    os.mkfifo(file)
+
+
+def link(file: Path) -> None:
+    """To a sound block, but outside the folder."""
+    file.symlink_to(file.rename(file.parent.parent / "elsewhere"))
+
+
+def grow(file: Path) -> None:
+    """To more than there is memory for, without taking room on disk."""
+    os.truncate(file, 1 << 42)
+
+
+@pytest.mark.parametrize("harm", [truncate, empty, flip, extend, rubbish, folder, pipe, link, grow])
 def test_a_damaged_file_is_never_used(
     open_tier: Callable[..., DiskTier],
     tmp_path: Path,
@@ -197,6 +228,82 @@ def test_the_limit_counts_what_others_keep(
     other.close()
 
     assert len(files(tmp_path)) == 1
+
+
+def test_what_is_no_block_is_left_alone(open_tier: Callable[..., DiskTier], tmp_path: Path) -> None:
+    fill(open_tier, 2)
+    own = files(tmp_path)[0].parent
+    notes, odd = own / "notes.kv", own / "abcd.kv"
+    notes.write_text("mine")
+    odd.write_text("mine")
+    (own / f"{name(7).hex()}.kv").mkdir()
+    tier = open_tier(max_bytes=1)
+
+    tier.store(name(9), CONTENT)
+    tier.close()
+
+    assert (notes.exists(), odd.exists()) == (True, True)
+    assert [file.stem for file in files(tmp_path) if file.is_file()] == ["abcd", "notes"]
+    assert tier.errors == 0
+
+
+def test_an_unforeseen_error_does_not_stop_the_thread(
+    open_tier: Callable[..., DiskTier], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(open_tier, 2)
+    tier = open_tier()
+
+    def no_memory(*args: object) -> bytes:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("inferflux_core.engine.kv.disk_tier.read_block", no_memory)
+        assert load(tier, 0) == []
+
+    assert tier.errors == 1
+    assert load(tier, 0, 1) == [CONTENT + name(0), CONTENT + name(1)]
+
+
+def test_nothing_wakes_who_has_been_served(open_tier: Callable[..., DiskTier]) -> None:
+    """An engine that waits for more would spin."""
+    fill(open_tier, 1)
+    tier = open_tier()
+    load(tier, 0)
+    # As if it had been set after its load was taken.
+    tier._arrived.set()
+
+    assert tier.poll() == []
+
+    assert not tier._arrived.is_set()
+
+
+def test_reading_ahead_stops_when_memory_is_full(open_tier: Callable[..., DiskTier]) -> None:
+    fill(open_tier, 6)
+    tier = open_tier()
+    loads = Loads(tier, limit=len(CONTENT))
+    requests = [make_request([1], max_tokens=1, context=9) for _ in range(6)]
+    for number, request in enumerate(requests):
+        loads.add(request, [name(number)])
+
+    def drain() -> list[Request]:
+        taken: list[Request] = []
+        while loads._asked:
+            loads.wait(10)
+            taken += [arrival.request for arrival in loads.take()]
+            loads.check_integrity()
+        return taken
+
+    first = drain()
+    assert 2 <= len(first) <= 3, "what is being read when the limit is passed comes too"
+    assert len(loads) == 6 - len(first)
+
+    for request in first:
+        loads.settle(request)
+    assert loads.remove(requests[-1])
+    second = drain()
+
+    assert first + second == requests[: len(first) + len(second)]
+    assert len(second) >= 2
 
 
 def test_two_tiers_share_a_folder(open_tier: Callable[..., DiskTier]) -> None:

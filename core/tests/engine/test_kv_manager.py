@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import shutil
 import tempfile
@@ -21,6 +22,7 @@ from hypothesis.stateful import (
 
 from inferflux_core.engine.cost import CostModel
 from inferflux_core.engine.engine import Engine
+from inferflux_core.engine.kv.blocks import block_names
 from inferflux_core.engine.kv.disk_tier import DiskTier
 from inferflux_core.engine.kv.manager import KVCacheManager
 from inferflux_core.engine.request import Request
@@ -55,21 +57,28 @@ class House:
     """An engine over a folder."""
 
     def __init__(
-        self, folder: Path, capacity: int = 40 * BLOCK_BYTES, cost: CostModel | None = None
+        self,
+        folder: Path,
+        capacity: int = 40 * BLOCK_BYTES,
+        cost: CostModel | None = None,
+        disk_blocks: int = 100,
     ) -> None:
         self.runner = DeterministicRunner(
             max_num_seqs=3, max_model_len=CONTEXT, prefill_quantum=16, cost=cost
         )
         limits = SchedulerLimits(max_num_seqs=3, max_num_batched_tokens=128, prefill_quantum=16)
         self.scheduler = Preempting(limits)
-        self.disk = DiskTier(folder, "deterministic", 100 * BLOCK_BYTES)
+        self.disk = DiskTier(folder, "deterministic", disk_blocks * BLOCK_BYTES)
         self.kv = KVCacheManager(self.runner, capacity, self.disk)
         self.engine = Engine(self.runner, self.scheduler, self.kv)
         self.live: dict[int, tuple[Request, list[int]]] = {}
         self.cached: dict[int, int] = {}
 
-    def add(self, prompt: list[int], max_tokens: int = 4, salt: bytes = b"") -> Request:
+    def add(
+        self, prompt: list[int], max_tokens: int = 4, salt: bytes = b"", priority: int = 0
+    ) -> Request:
         request = make_request(prompt, max_tokens=max_tokens, context=CONTEXT, cache_salt=salt)
+        request.priority = priority
         self.live[request.request_id] = (request, prompt)
         self.engine.add_request(request)
         return request
@@ -104,10 +113,14 @@ class KVMachine(RuleBasedStateMachine):
         super().__init__()
         self.folder = Path(tempfile.mkdtemp())
 
-    @initialize(capacity=st.sampled_from([2, 10, 200]))
-    def start(self, capacity: int) -> None:
+    @initialize(capacity=st.sampled_from([2, 10, 200]), disk_blocks=st.sampled_from([5, 100]))
+    def start(self, capacity: int, disk_blocks: int) -> None:
         self.capacity = capacity * BLOCK_BYTES
-        self.house = House(self.folder, self.capacity)
+        self.disk_blocks = disk_blocks
+        self.open()
+
+    def open(self) -> None:
+        self.house = House(self.folder, self.capacity, disk_blocks=self.disk_blocks)
 
     @rule(
         target=requests,
@@ -117,15 +130,21 @@ class KVMachine(RuleBasedStateMachine):
         max_tokens=st.integers(1, 70),
         salt=st.sampled_from([b"", b"tenant"]),
         copies=st.integers(1, 3),
+        priority=st.integers(-1, 1),
     )
     def arrive(
-        self, topic: int, shared: int, own: int, max_tokens: int, salt: bytes, copies: int
+        self,
+        topic: int,
+        shared: int,
+        own: int,
+        max_tokens: int,
+        salt: bytes,
+        copies: int,
+        priority: int,
     ) -> Request:
         words = random.Random(topic).choices(range(256), k=300)
         prompt = words[:shared] + [(own + i) % 256 for i in range(own)]
-        for _ in range(copies):
-            request = self.house.add(prompt, max_tokens, salt)
-        return request
+        return [self.house.add(prompt, max_tokens, salt, priority) for _ in range(copies)][-1]
 
     @rule(times=st.integers(1, 12))
     def steps(self, times: int) -> None:
@@ -145,28 +164,25 @@ class KVMachine(RuleBasedStateMachine):
     @rule()
     def restart(self) -> None:
         self.house.engine.close()
-        self.house = House(self.folder, self.capacity)
+        self.open()
 
     @rule(seed=st.integers(0, 1000), how=st.sampled_from(["cut", "flip", "swap", "remove"]))
     def damage(self, seed: int, how: str) -> None:
-        files = sorted(self.folder.glob("*/*.kv"))
-        if not files:
-            return
         chance = random.Random(seed)
-        file = chance.choice(files)
-        try:
+        files = sorted(self.folder.glob("*/*.kv"))
+        # The engine may remove files meanwhile, and those that were damaged before may be empty.
+        with contextlib.suppress(FileNotFoundError, IndexError):
+            file = chance.choice(files)
             data = bytearray(file.read_bytes())
             if how == "cut":
-                file.write_bytes(data[: chance.randrange(len(data))])
+                file.write_bytes(data[: len(data) * seed // 1000])
             elif how == "flip":
-                data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
+                data[int(chance.random() * len(data))] ^= 1 << chance.randrange(8)
                 file.write_bytes(data)
             elif how == "swap":
                 file.write_bytes(chance.choice(files).read_bytes())
             else:
                 file.unlink()
-        except FileNotFoundError:
-            pass
 
     @invariant()
     def sound(self) -> None:
@@ -176,6 +192,7 @@ class KVMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         if hasattr(self, "house"):
             self.house.run()
+            assert self.house.kv._sequences == {}
             self.house.engine.close()
         shutil.rmtree(self.folder)
 
@@ -221,15 +238,61 @@ def test_requests_wait_for_the_disk_once(tmp_path: Path) -> None:
     second.engine.close()
 
 
-def test_identical_prompts_share_all_but_the_last_token(tmp_path: Path) -> None:
+@pytest.mark.parametrize("length", [40, 64, 65, 150])
+@pytest.mark.parametrize("max_tokens", [1, 3])
+def test_identical_prompts_share_all_but_the_last_token(
+    tmp_path: Path, length: int, max_tokens: int
+) -> None:
     house = House(tmp_path)
 
     for _ in range(3):
-        house.add(prompt(150), 3)
+        house.add(prompt(length), max_tokens)
     house.run()
 
-    assert sorted(house.cached.values()) == [0, 149, 149]
+    assert sorted(house.cached.values()) == [0, length - 1, length - 1]
     house.engine.close()
+
+
+def test_identical_prompts_share_what_follows_blocks_that_are_kept(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    house.add(prompt(128), 1)
+    house.run()
+
+    for _ in range(3):
+        house.add(prompt(190), 1)
+    house.run()
+
+    assert sorted(house.cached.values()) == [0, 128, 189, 189]
+    house.engine.close()
+
+
+def test_few_tokens_are_not_waited_for(tmp_path: Path) -> None:
+    house = House(tmp_path)
+
+    for _ in range(3):
+        house.add(prompt(10), 1)
+
+    assert house.kv.num_parked == 0
+    house.run()
+    house.engine.close()
+
+
+def test_what_two_prompts_share_is_joined_with_what_is_on_disk(tmp_path: Path) -> None:
+    first = House(tmp_path)
+    first.add(prompt(300), 1)
+    first.run()
+    first.engine.close()
+    for name in block_names(prompt(300), b"")[:2]:
+        next(tmp_path.glob(f"*/{name.hex()}.kv")).unlink()
+    second = House(tmp_path)
+
+    second.add([*prompt(140), *prompt(40, seed=1)], 1)
+    follower = second.add(prompt(300), 4)
+    second.run()
+
+    assert second.cached[follower.request_id] == 256
+    assert second.disk.hits == 2
+    second.engine.close()
 
 
 def test_tenants_share_nothing(tmp_path: Path) -> None:
@@ -264,6 +327,25 @@ def test_preemption_takes_the_cheaper_way(
     # What is computed again is what follows the full block that the prompt left behind.
     left = house.runner.num_computed_tokens - before
     assert left in range(4 + computed_again, 4 + computed_again + 5)
+    house.engine.close()
+
+
+def test_what_was_copied_out_goes_with_its_request(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    requests = [house.add(prompt(30, seed), 50) for seed in range(3)]
+    for _ in range(3):
+        house.step()
+    assert house.kv.memory_bytes == 0, "no full block yet"
+    house.add(prompt(30, seed=3), 50, priority=-1)
+    house.step()
+    assert house.kv.memory_bytes > 0
+    (victim,) = (request for request in requests if request.slot is None)
+
+    house.live.pop(victim.request_id)
+    house.engine.abort_request(victim.request_id)
+
+    assert house.kv.memory_bytes == 0
+    house.run()
     house.engine.close()
 
 

@@ -76,6 +76,7 @@ def test_a_spec_is_loaded_once(install: Install) -> None:
         ("backend", "mps", 'pip install "inferflux[mps]"'),
         ("auth", "oidc", 'pip install "inferflux[oidc]"'),
         ("guardrail", "pii", 'pip install "inferflux[pii]"'),
+        ("scheduler", "fair", 'pip install "inferflux[fair]"'),
         ("scheduler", "unheard-of", "inferflux_core.plugins list"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
@@ -10,10 +11,12 @@ import pytest
 from inferflux_core.engine.cost import CostModel
 from inferflux_core.engine.engine import Engine
 from inferflux_core.engine.kv.manager import KVCacheManager
+from inferflux_core.engine.request import Request
 from inferflux_core.engine.runner import ModelOutput, Work
 from inferflux_core.engine.scheduler import Scheduler, SchedulerLimits
 from inferflux_core.schedulers.fcfs import FCFSScheduler
 from inferflux_core.testing import DeterministicRunner, make_request
+from inferflux_core.testing.checked_scheduler import CheckedScheduler
 from inferflux_scheduler_fair.config import FairConfig
 from inferflux_scheduler_fair.scheduler import FairScheduler
 
@@ -49,19 +52,22 @@ class House:
             max_inter_token_seconds=0.1,
         )
         scheduler: Scheduler = FairScheduler(limits, fair) if fair else FCFSScheduler(limits)
-        self.engine = Engine(self.runner, scheduler, KVCacheManager(self.runner, 1 << 22))
+        self.scheduler = CheckedScheduler(scheduler, limits)
+        self.engine = Engine(self.runner, self.scheduler, KVCacheManager(self.runner, 1 << 22))
+        self.requests: dict[int, Request] = {}
         self.waits: dict[int, float] = {}
         self.tokens: Counter[str] = Counter()
         self._sent: dict[int, tuple[str, float]] = {}
         self._unique = 0
 
-    def ask(self, tenant: str, prompt: int = 200, answer: int = 200) -> int:
+    def ask(self, tenant: str, prompt: int = 200, answer: int = 200, *, priority: int = 0) -> int:
         self._unique += 1
         head = list(self._unique.to_bytes(2, "big"))
         request = make_request(head + [65] * (prompt - 2), max_tokens=answer, context=512)
-        request.tenant = tenant
+        request.tenant, request.priority = tenant, priority
         request.cache_salt = self._unique.to_bytes(2, "big")
         self._sent[request.request_id] = (tenant, self.runner.now)
+        self.requests[request.request_id] = request
         self.engine.add_request(request)
         return request.request_id
 
@@ -73,34 +79,54 @@ class House:
                 self.tokens[tenant] += output.num_tokens
         self.engine.check_integrity()
 
+    def steps(self, count: int) -> None:
+        for _ in range(count):
+            self.step()
+
+    def sent(self, request_id: int) -> float:
+        return self._sent[request_id][1]
+
     def first_token(self, request_id: int) -> float:
         while request_id not in self.waits:
             self.step()
         return self.waits[request_id]
 
 
-def flooded(house: House) -> list[float]:
-    """Waits of a guest's requests while another tenant has 200 of its own."""
+def flooded(fair: FairConfig | None, prompt: int = 200, answer: int = 200) -> House:
+    """A tenant has 200 requests, and some of them are under way."""
+    house = House(fair)
     for _ in range(200):
-        house.ask("flood")
-    for _ in range(40):
-        house.step()
-    waits = []
-    for _ in range(5):
-        waits.append(house.first_token(house.ask("guest", answer=20)))
-        for _ in range(25):
-            house.step()
-    return waits
+        house.ask("flood", prompt, answer)
+    house.steps(40)
+    return house
 
 
-def test_a_flood_does_not_drown_a_guest() -> None:
+def idle_wait() -> float:
     alone = House(FairConfig())
-    idle = alone.first_token(alone.ask("guest"))
+    return alone.first_token(alone.ask("guest"))
 
-    fair, fcfs = flooded(House(FairConfig())), flooded(House(None))
 
-    assert max(fair) <= 2 * idle, f"{max(fair) / idle:.2f} times the idle wait"
-    assert fcfs[0] > 20 * idle, "or the flood is none"
+@pytest.mark.parametrize("pause", [0, 25])
+@pytest.mark.parametrize(("prompt", "answer"), [(200, 200), (450, 60), (20, 400)])
+def test_a_flood_does_not_drown_a_guest(prompt: int, answer: int, pause: int) -> None:
+    house = flooded(FairConfig(), prompt, answer)
+
+    waits = []
+    for _ in range(8):
+        waits.append(house.first_token(house.ask("guest", answer=20)))
+        house.steps(20 + pause)
+
+    assert max(waits) <= 2 * idle_wait()
+
+
+def test_without_fairness_it_does() -> None:
+    house = flooded(None)
+    guest = house.ask("guest")
+
+    while house.runner.now < house.sent(guest) + 20 * idle_wait():
+        house.step()
+
+    assert guest not in house.waits
 
 
 @pytest.mark.parametrize("weight", [1.0, 3.0])
@@ -110,8 +136,7 @@ def test_tenants_are_served_by_weight(weight: float) -> None:
         house.ask("research", 100, 60)
         house.ask("other", 100, 60)
 
-    for _ in range(500):
-        house.step()
+    house.steps(500)
 
     assert house.tokens["research"] / house.tokens["other"] == pytest.approx(weight, rel=0.2)
 
@@ -121,8 +146,7 @@ def test_a_lone_tenant_gets_everything() -> None:
     for _ in range(20):
         house.ask("alone", 64, 50)
 
-    for _ in range(60):
-        house.step()
+    house.steps(60)
 
     assert house.engine.stats().num_running == 8
     assert house.engine.stats().num_preempted == 0
@@ -133,14 +157,12 @@ def test_an_idle_time_is_no_credit() -> None:
     house.ask("late", 64, 2)
     for _ in range(40):
         house.ask("early", 64, 100)
-    for _ in range(300):
-        house.step()
+    house.steps(300)
     before = house.tokens.copy()
     for _ in range(40):
         house.ask("late", 64, 100)
 
-    for _ in range(300):
-        house.step()
+    house.steps(300)
 
     gained = house.tokens - before
     assert gained["late"] == pytest.approx(gained["early"], rel=0.25)
@@ -157,3 +179,89 @@ def test_nobody_starves_and_nothing_is_lost() -> None:
 
     assert set(house.waits) == set(asked)
     assert sum(house.tokens.values()) == 90 * 20
+    for request in house.requests.values():
+        prompt = request.token_ids[: request.num_prompt_tokens]
+        assert request.output_token_ids == house.runner.continuation(prompt, 20)
+
+
+def test_a_time_without_company_is_no_debt() -> None:
+    house = House(FairConfig())
+    house.ask("old", 64, 400)
+    house.steps(450)
+    for _ in range(40):
+        house.ask("new", 64, 100)
+    house.steps(2)
+    for _ in range(40):
+        house.ask("old", 64, 100)
+    before = house.tokens.copy()
+
+    house.steps(300)
+
+    gained = house.tokens - before
+    assert gained["old"] == pytest.approx(gained["new"], rel=0.25)
+
+
+def test_a_small_demand_is_no_credit() -> None:
+    house = House(FairConfig())
+    for _ in range(60):
+        house.ask("large", 64, 100)
+    for _ in range(20):
+        house.ask("small", 64, 15)
+        house.steps(20)
+    for _ in range(60):
+        house.ask("small", 64, 100)
+        house.ask("large", 64, 100)
+    before = house.tokens.copy()
+
+    house.steps(300)
+
+    gained = house.tokens - before
+    assert gained["small"] == pytest.approx(gained["large"], rel=0.25)
+
+
+def test_a_slot_that_was_taken_is_not_taken_back() -> None:
+    house = House(FairConfig(weights={"a": 1, "b": 2, "c": 5}))
+    for tenant in "abc":
+        for _ in range(10):
+            house.ask(tenant, 64, 400)
+        house.steps(20)
+
+    before = house.engine.stats().num_preempted
+    house.steps(100)
+
+    assert before >= 7, "b and c took theirs"
+    assert house.engine.stats().num_preempted == before
+
+
+def test_a_better_priority_takes_a_slot_of_its_own_tenant() -> None:
+    house = House(FairConfig())
+    for _ in range(8):
+        house.ask("other", 64, 200)
+        house.ask("own", 64, 200, priority=5)
+    house.steps(30)
+    others = {r for r in house.requests.values() if r.tenant == "other" and r.slot is not None}
+    urgent = house.ask("own", 64, 10, priority=-5)
+
+    house.step()
+
+    assert house.requests[urgent].slot is not None
+    assert all(request.slot is not None for request in others)
+
+
+def test_guests_who_left_are_forgotten() -> None:
+    limits = SchedulerLimits(max_num_seqs=2, max_num_batched_tokens=64)
+    scheduler = FairScheduler(limits, FairConfig())
+    tracemalloc.start()
+    for number in range(3000):
+        guest = make_request()
+        guest.tenant = f"guest {number}"
+        scheduler.add_request(guest)
+        scheduler.schedule()
+        scheduler.finish_request(guest)
+        if number == 100:
+            tracemalloc.reset_peak()
+            early = tracemalloc.get_traced_memory()[0]
+    late = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+
+    assert late < early + 100_000

@@ -50,6 +50,7 @@ KNOWN_PLUGINS: Final[Mapping[tuple[str, str], str]] = {
     ("backend", "cuda"): "inferflux[cuda]",
     ("backend", "rocm"): "inferflux[rocm]",
     ("backend", "mps"): "inferflux[mps]",
+    ("scheduler", "fair"): "inferflux[fair]",
     ("guardrail", "pii"): "inferflux[pii]",
     ("auth", "oidc"): "inferflux[oidc]",
 }

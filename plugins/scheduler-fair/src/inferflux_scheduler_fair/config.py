@@ -9,11 +9,11 @@ from msgspec import Meta
 
 __all__ = ["FairConfig"]
 
-Positive = Annotated[float, Meta(gt=0)]
+Factor = Annotated[float, Meta(ge=0.001, le=1000)]
 
 
 class FairConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Who gets how much.
+    """Who gets how much; every number is between 0.001 and 1000.
 
     Attributes:
         weights: shares of tenants by name; those that are not named have 1.
@@ -21,6 +21,6 @@ class FairConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         output_token_cost: what a generated token counts.
     """
 
-    weights: dict[str, Positive] = {}
-    input_token_cost: Positive = 1.0
-    output_token_cost: Positive = 2.0
+    weights: dict[str, Factor] = {}
+    input_token_cost: Factor = 1.0
+    output_token_cost: Factor = 2.0

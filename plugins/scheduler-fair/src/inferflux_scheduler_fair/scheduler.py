@@ -16,14 +16,18 @@ class FairScheduler:
     """Serves the tenant first that has been served least (Sheng et al. 2024, "VTC").
 
     Every generating request has a token in every step, so fairness is a matter of who gets a slot, and whose
-    prompt is computed first. A slot is taken away only from a tenant that has more of them than its share,
-    and only for one that has fewer: after that, neither could take one from the other. Within a tenant, a
-    better priority takes the slot of a worse one.
+    prompt is computed first. Tenants within a step's worth of prompts count as level, and the one that asks
+    for less goes first: taking turns chunk by chunk would make everybody's first token late.
+
+    A slot is taken away only from a tenant that has more of them than its share, and only for one that has
+    fewer: after that, neither could take one from the other. Within a tenant, a better priority takes the
+    slot of a worse one.
     """
 
     def __init__(self, limits: SchedulerLimits, config: FairConfig) -> None:
         self._limits = limits
         self._config = config
+        self._margin = limits.max_num_batched_tokens * config.input_token_cost
         self._tenants: dict[str, Tenant] = {}
         # Whose request was admitted last.
         self._latest = Tenant(1.0)
@@ -94,7 +98,9 @@ class FairScheduler:
             hopeful = [q for q in queues if q[1] or (has_slot and len(q[0].waiting))]
             if not hopeful:
                 break
-            tenant, prompts = min(hopeful, key=lambda queue: queue[0].served)
+            least = min(tenant.served for tenant, _ in hopeful)
+            level = (queue for queue in hopeful if queue[0].served <= least + self._margin)
+            tenant, prompts = min(level, key=lambda queue: queue[0].turn)
             request = best_of(*prompts[-1:], tenant.waiting.first() if has_slot else None)
             if request is None or not (num_tokens := budget.take(request)):
                 break
@@ -130,7 +136,7 @@ class FairScheduler:
         self._tenants = {n: t for n, t in self._tenants.items() if t.active or t.served > level}
 
     def _preempt(self) -> tuple[Request | None, list[Request]]:
-        """If the house is full, find a slot for a request of a tenant whose turn is next, or nearly.
+        """If the house is full, find a slot for a request of a tenant that is level with the next one.
 
         Returns:
             The request that takes a slot, and the one that gives it up.
@@ -139,12 +145,10 @@ class FairScheduler:
             return None, []
         active = [tenant for tenant in self._tenants.values() if tenant.active]
         slots = self._limits.max_num_seqs / sum(tenant.weight for tenant in active)
-        # A step's worth of prompts: a guest with several short questions need not wait between them.
-        margin = self._limits.max_num_batched_tokens * self._config.input_token_cost
-        last = self._level() + margin
-        claimants = [t for t in active if len(t.waiting) and t.served <= last]
+        most = self._level() + self._margin
+        claimants = [t for t in active if len(t.waiting) and t.served <= most]
         rich = [t for t in active if len(t.running) - 1 >= t.share(slots)]
-        for claimant in sorted(claimants, key=lambda tenant: tenant.served):
+        for claimant in sorted(claimants, key=lambda tenant: tenant.turn):
             first = claimant.waiting.first()
             if rich and len(claimant.running) + 1 <= claimant.share(slots):
                 victim = max(rich, key=lambda tenant: tenant.served)

@@ -31,6 +31,11 @@ class Tenant:
         """Whether it wants anything."""
         return bool(self.running) or len(self.waiting) > 0
 
+    @property
+    def turn(self) -> tuple[float, float]:
+        """Which of two tenants goes first that are level: the one that asks for less."""
+        return (len(self.running) + len(self.waiting)) / self.weight, self.served
+
     def prompts(self) -> list[Request]:
         """Those that run and do not generate yet, the best one last."""
         prompts = [request for request in self.running.values() if not request.is_generating]

@@ -30,7 +30,8 @@ logger = logging.getLogger("inferflux.kv")
 
 _MAX_QUEUED_BYTES: Final = 256 * 1024 * 1024
 _PAUSE_SECONDS: Final = 60.0
-_FLUSH_SECONDS: Final = 10.0
+_FLUSH_SECONDS: Final = 8.0
+"""Less than an engine process has before it is killed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +122,8 @@ class DiskTier:
         while (job := self._next()) is not None:
             try:
                 job()
-            except Exception as error:  # noqa: BLE001 - a thread that dies leaves requests waiting for ever
+            except Exception as error:
+                # If this thread died, requests would wait for ever.
                 self._report("file work failed", error)
 
     def _next(self) -> Callable[[], None] | None:
