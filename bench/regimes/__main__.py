@@ -23,11 +23,14 @@ from bench.regimes.conversations import CONVERSATIONS
 from bench.regimes.repetition import REPETITION
 from bench.regimes.restart import RESTART
 from bench.regimes.situation import Numbers, Situation, Surroundings
+from bench.regimes.steady import STEADY
 from bench.servers import RunningServer, ServerSpec, load_specs, running
 
 __all__ = ["main"]
 
-SITUATIONS: Final = {s.name: s for s in (ARRIVAL, BURST, CONVERSATIONS, REPETITION, RESTART)}
+SITUATIONS: Final = {
+    s.name: s for s in (ARRIVAL, BURST, CONVERSATIONS, REPETITION, RESTART, STEADY)
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -39,6 +39,15 @@ def specs(folder: Path, *modes: str) -> str:
             9,
             {"TTFT p50 of turns 2-5 ms", "TTFT p99 of turns 2-5 ms", "TTFT p50 of turn 1 ms"},
         ),
+        (
+            "steady",
+            8,
+            {
+                f"{users} users: {name}"
+                for users in (1, 8, 32)
+                for name in ("output tok/s", "TTFT p50 ms", "ITL p99 ms")
+            },
+        ),
         ("repetition", 1, {"output tok/s"}),
         ("restart", 1, {"TTFT cold ms", "TTFT after a restart ms", "share of cold"}),
     ],

@@ -152,7 +152,8 @@ def test_a_shared_beginning_is_computed_once(real_server: RunningServer) -> None
         together = list(pool.map(lambda i: ask_with(system, i), range(8)))
     again = [ask_with(system, i) for i in range(8)]
 
-    assert sorted(cached for _, cached in together)[1:] == [together[-1][1]] * 7
+    # Full blocks at least; those that followed another got all they have in common.
+    assert min(sorted(cached for _, cached in together)[1:]) >= 448
     assert together[-1][1] > 300
-    assert all(cached >= together[-1][1] for _, cached in again)
+    assert all(cached >= 448 for _, cached in again)
     assert sum(a == b for (a, _), (b, _) in zip(together, again, strict=True)) >= 7

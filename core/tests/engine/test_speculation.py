@@ -168,7 +168,7 @@ def test_repetition_is_found() -> None:
     ids=["once", "period", "latest", "longest", "never", "short"],
 )
 def test_what_an_ngram_drafter_proposes(tokens: list[int], expected: list[int]) -> None:
-    assert NgramDrafter().propose([make_request(tokens)], 4) == [expected]
+    assert NgramDrafter((5, 3, 2)).propose([make_request(tokens)], 4) == [expected]
 
 
 def test_an_index_grows_with_its_text() -> None:
@@ -263,7 +263,7 @@ def test_drafts_leave_the_distribution_alone() -> None:
         run(engine)
         counts.append(Counter(tuple(r.output_token_ids[1:3]) for r in requests))
         if drafted:
-            assert engine.stats().num_accepted > 500
+            assert engine.stats().num_accepted > 100
 
     plain, drafted_counts = counts
     cells = [cell for cell in plain | drafted_counts if plain[cell] + drafted_counts[cell] > 20]

@@ -9,7 +9,7 @@ from inferflux_core.engine.request import Request
 
 __all__ = ["NgramDrafter"]
 
-_LENGTHS: Final = (5, 3, 2)
+_LENGTHS: Final = (5, 3)
 """Tokens that must repeat before their continuation is taken for a guess, the surest first."""
 
 

@@ -16,8 +16,10 @@ __all__ = ["Speculator"]
 logger = logging.getLogger("inferflux.speculation")
 
 _WORTHWHILE: Final = 1.05
-_FIRST_RATE: Final = 0.6
+_HOPE: Final = 0.8
+"""Where text repeats itself, most guesses are right; where it does not, that shows after a step or two."""
 _LEARNING: Final = 0.2
+_GENERALISING: Final = 0.02
 _FORGETTING: Final = 0.01
 _MAX_ROWS: Final = 64
 
@@ -26,7 +28,7 @@ _MAX_ROWS: Final = 64
 class _Record:
     """How well a request's drafts have fared: `rate` is the chance that the next one is right."""
 
-    rate: float = _FIRST_RATE
+    rate: float
     proposed: int = 0
 
 
@@ -51,6 +53,7 @@ class Speculator:
         self._uniform = capabilities.uniform_rows
         self._most = min(max_draft_tokens, capabilities.max_draft_tokens)
         self._records: dict[int, _Record] = {}
+        self._typical = _HOPE
         self.num_drafted = 0
         self.num_accepted = 0
 
@@ -64,7 +67,7 @@ class Speculator:
         requests = [r for r in generating if r.num_pending_tokens == 1]
         rooms = [self._room(r) for r in requests]
         most = self._limit(rooms)
-        if self._drafter is None or most < 1 or self._gain(len(requests), 1, 2.0) < _WORTHWHILE:
+        if self._drafter is None or not self._can_pay(len(requests), most):
             return
         try:
             drafts = self._drafter.propose(requests, most)
@@ -74,14 +77,14 @@ class Speculator:
         drafts = [draft[:room] for draft, room in zip(drafts, rooms, strict=True)]
         if not any(drafts):
             return
-        records = [self._records.setdefault(r.request_id, _Record()) for r in requests]
+        records = [self._records.setdefault(r.request_id, _Record(self._typical)) for r in requests]
         count = self._best_count(records, drafts, most)
         for request, record, draft in zip(requests, records, drafts, strict=True):
             if count:
                 self._hand_out(request, record, draft[:count], count)
             elif draft:
                 # What went badly once may go well later on.
-                record.rate += _FORGETTING * (_FIRST_RATE - record.rate)
+                record.rate += _FORGETTING * (_HOPE - record.rate)
 
     def observe(self, request: Request, proposed: int, accepted: int) -> None:
         """Learn how many of a request's drafts the model agreed with; it may have ended with them."""
@@ -91,8 +94,9 @@ class Speculator:
         right = min(accepted, guessed)
         self.num_accepted += right
         if record is not None and guessed:
-            trials = right + (right < guessed)
-            record.rate += _LEARNING * (right / trials - record.rate)
+            rate = right / (right + (right < guessed))
+            record.rate += _LEARNING * (rate - record.rate)
+            self._typical += _GENERALISING * (rate - self._typical)
 
     def forget(self, request: Request) -> None:
         """A request has ended, or has lost its slot."""
@@ -117,6 +121,13 @@ class Speculator:
             return 0
         longest = min(rooms) if self._uniform else max(rooms)
         return min(self._most, longest, _MAX_ROWS // len(rooms) - 1)
+
+    def _can_pay(self, num_requests: int, most: int) -> bool:
+        """Whether drafts would pay if all of them were right: if not, there is no need to ask for any."""
+        return any(
+            self._gain(num_requests, count, 1.0 + count) >= _WORTHWHILE
+            for count in range(1, most + 1)
+        )
 
     def _best_count(
         self, records: Sequence[_Record], drafts: Sequence[Sequence[int]], most: int
