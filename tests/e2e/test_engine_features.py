@@ -117,8 +117,8 @@ def test_drafts_do_not_change_the_answer(
     assert text(answer)[:60] == expected[:60]
     print(f"drafted {drafted:.0f}, accepted {accepted:.0f}, {text(answer) == expected=}")
     assert accepted <= drafted
-    if draft_model is None:
-        assert accepted > 0
+    # Where rows are dear, none may be worth verifying; those that are must be right at times.
+    assert not drafted or accepted > 0
 
 
 @pytest.fixture(scope="module")
