@@ -1,11 +1,18 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from support.servers import RunningServer, running_server
 
 MODEL = "smollm2"
+ROOT = Path(__file__).parents[2]
+CLIENTS = Path(os.environ.get("CLIENTS_PYTHON", ROOT / ".venv-clients/bin/python"))
 
 
 @pytest.fixture(scope="session")
@@ -18,3 +25,29 @@ def real_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSer
     with running_server(tmp_path_factory.mktemp("real"), config) as server:
         yield server
         assert server.stop() == 0, server.log.read_text()
+
+
+@pytest.fixture(scope="session")
+def run_client(real_server: RunningServer) -> Callable[[str], dict[str, Any]]:
+    """Runs a script of `clients/` against the real model; returns what it saw, which it prints as JSON."""
+
+    def run(script: str) -> dict[str, Any]:
+        assert CLIENTS.exists(), "run ./scripts/test.sh, which makes the clients' environment"
+        done = subprocess.run(
+            [
+                CLIENTS,
+                Path(__file__).parent / "clients" / script,
+                real_server.url,
+                "all-key",
+                MODEL,
+            ],
+            capture_output=True,
+            text=True,
+            timeout=110,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        seen: dict[str, Any] = json.loads(done.stdout)
+        return seen
+
+    return run

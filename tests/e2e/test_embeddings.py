@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -16,25 +12,12 @@ from support.servers import RunningServer, running_server
 from support.tiny_bert import make_bert
 
 MODEL = "smollm2"
-ROOT = Path(__file__).parents[2]
-CLIENTS = Path(os.environ.get("CLIENTS_PYTHON", ROOT / ".venv-clients/bin/python"))
 
 
 @pytest.fixture(scope="module")
-def session(real_server: RunningServer) -> dict[str, Any]:
+def session(run_client: Callable[[str], dict[str, Any]]) -> dict[str, Any]:
     """What the openai package, in an environment of its own, got to see."""
-    assert CLIENTS.exists(), "run ./scripts/test.sh, which makes the clients' environment"
-    script = Path(__file__).parent / "clients" / "openai_embeddings.py"
-    done = subprocess.run(
-        [CLIENTS, script, real_server.url, "all-key", MODEL],
-        capture_output=True,
-        text=True,
-        timeout=110,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    seen: dict[str, Any] = json.loads(done.stdout)
-    return seen
+    return run_client("openai_embeddings.py")
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -13,25 +14,13 @@ from support.servers import RunningServer
 
 MODEL = "smollm2"
 ROOT = Path(__file__).parents[2]
-CLIENTS = Path(os.environ.get("CLIENTS_PYTHON", ROOT / ".venv-clients/bin/python"))
 QUESTION = "What is the capital of France?"
 
 
 @pytest.fixture(scope="module")
-def openai_session(real_server: RunningServer) -> dict[str, Any]:
+def openai_session(run_client: Callable[[str], dict[str, Any]]) -> dict[str, Any]:
     """What the openai package, in an environment of its own, got to see."""
-    assert CLIENTS.exists(), "run ./scripts/test.sh, which makes the clients' environment"
-    script = Path(__file__).parent / "clients" / "openai_chat.py"
-    done = subprocess.run(
-        [CLIENTS, script, real_server.url, "all-key", MODEL],
-        capture_output=True,
-        text=True,
-        timeout=110,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    session: dict[str, Any] = json.loads(done.stdout)
-    return session
+    return run_client("openai_chat.py")
 
 
 def test_the_openai_package_hears_of_paris(openai_session: dict[str, Any]) -> None:

@@ -1,18 +1,13 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from support.servers import RunningServer
 
 MODEL = "smollm2"
-CLIENTS = Path(
-    os.environ.get("CLIENTS_PYTHON", Path(__file__).parents[2] / ".venv-clients/bin/python")
-)
 PERSON = {
     "type": "object",
     "properties": {
@@ -27,20 +22,9 @@ PERSON = {
 
 
 @pytest.fixture(scope="module")
-def session(real_server: RunningServer) -> dict[str, Any]:
+def session(run_client: Callable[[str], dict[str, Any]]) -> dict[str, Any]:
     """What the openai package, in an environment of its own, got to see."""
-    assert CLIENTS.exists(), "run ./scripts/test.sh, which makes the clients' environment"
-    script = Path(__file__).parent / "clients" / "openai_structured.py"
-    done = subprocess.run(
-        [CLIENTS, script, real_server.url, "all-key", MODEL],
-        capture_output=True,
-        text=True,
-        timeout=110,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    seen: dict[str, Any] = json.loads(done.stdout)
-    return seen
+    return run_client("openai_structured.py")
 
 
 def test_the_openai_package_gets_its_own_type(session: dict[str, Any]) -> None:

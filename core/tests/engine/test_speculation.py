@@ -326,6 +326,49 @@ def test_a_broken_draft_model_is_switched_off(caplog: pytest.LogCaptureFixture) 
     assert "it burnt down" in caplog.text
 
 
+def test_a_draft_model_never_keeps_what_stands_behind_a_wrong_guess() -> None:
+    twin = DeterministicRunner(1, 256)
+    drafter, request = DraftModelDrafter(twin), make_request("some text")
+    (guesses,) = drafter.propose([request], 4)
+
+    # The first guess was wrong; the tokens after it happen to be those that were guessed.
+    request.token_ids += [guesses[0] ^ 1, guesses[1], guesses[2], 7]
+    (again,) = drafter.propose([request], 4)
+
+    assert again == DeterministicRunner().continuation(request.token_ids, 4)
+
+
+def test_tokens_that_only_fill_up_do_not_count() -> None:
+    class First:
+        """Right about the first request of a step, and silent about others."""
+
+        def propose(self, requests: Sequence[Request], num_tokens: int) -> list[list[int]]:
+            right = runner.continuation(requests[0].token_ids, num_tokens)
+            return [right if r is requests[0] else [] for r in requests]
+
+        def forget(self, request: Request) -> None:
+            pass
+
+        def close(self) -> None:
+            pass
+
+    class Monotonous(DeterministicRunner):
+        def logits(self, state: int) -> np.ndarray:
+            row = np.zeros(self.capabilities.vocab_size, np.float32)
+            row[97] = 9
+            return row
+
+    runner = Monotonous(max_num_seqs=2, max_model_len=256, uniform_rows=True)
+    engine = make_engine(runner, First())
+    # Both end within accepted drafts, one of them on tokens that were only put there to fill up.
+    for _ in range(2):
+        engine.add_request(make_request("a", max_tokens=24))
+    run(engine)
+
+    stats = engine.stats()
+    assert 0 < stats.num_accepted <= stats.num_drafted
+
+
 def test_long_prompts_are_not_drafted_for() -> None:
     drafter = DraftModelDrafter(DeterministicRunner(2, 256), max_prefill_tokens=10)
 

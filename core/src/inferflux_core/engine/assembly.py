@@ -132,7 +132,7 @@ def _speculator(
         StartupError: drafts of this model cannot be verified, or the draft model cannot be used.
     """
     settings, capabilities = command.runtime.speculative_decoding, runner.capabilities
-    if not settings.enabled:
+    if not (settings.enabled and capabilities.generates):
         return None
     if not capabilities.max_draft_tokens:
         raise StartupError(

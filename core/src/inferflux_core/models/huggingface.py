@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Final
 
 from inferflux_core.errors import ModelLoadError
-from inferflux_core.models.stores import choose_file, folder_name, name_parts, without_part
+from inferflux_core.models.stores import choose_file, repository_name, repository_parts
 
 __all__ = ["SCHEME", "default_name", "resolve"]
 
 SCHEME: Final = "hf://"
+_EXAMPLE: Final = "HuggingFaceTB/SmolLM2-135M-Instruct-GGUF"
 _REVISION: Final = "main"
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}\Z")
 
@@ -27,7 +28,7 @@ def resolve(reference: str) -> Path:
     Raises:
         ModelLoadError: it is malformed, nothing was downloaded, or there are several files to choose from.
     """
-    org, repo, *file = _split(reference)
+    org, repo, *file = repository_parts(reference, SCHEME, _EXAMPLE)
     cache = _cache()
     store = cache / f"models--{org}--{repo}"
     snapshot = _snapshot(store)
@@ -42,18 +43,7 @@ def resolve(reference: str) -> Path:
 
 def default_name(reference: str) -> str:
     """The file's name, or else that of the repository."""
-    _, repo, *file = _split(reference)
-    return without_part(file[-1]) if file else folder_name(repo)
-
-
-def _split(reference: str) -> list[str]:
-    parts = name_parts(reference, reference.removeprefix(SCHEME))
-    if len(parts) < 2:
-        raise ModelLoadError(
-            f"{reference} is not of the form hf://org/repo or hf://org/repo/file",
-            hint="for example hf://HuggingFaceTB/SmolLM2-135M-Instruct-GGUF",
-        )
-    return parts
+    return repository_name(repository_parts(reference, SCHEME, _EXAMPLE))
 
 
 def _cache() -> Path:

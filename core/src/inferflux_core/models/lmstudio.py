@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Final
 
 from inferflux_core.errors import ModelLoadError
-from inferflux_core.models.stores import choose_file, folder_name, name_parts, without_part
+from inferflux_core.models.stores import choose_file, repository_name, repository_parts
 
 __all__ = ["SCHEME", "default_name", "resolve"]
 
 SCHEME: Final = "lmstudio://"
+_EXAMPLE: Final = "lmstudio-community/Llama-3.2-1B-Instruct-GGUF"
 _STORES: Final = ("~/.lmstudio/models", "~/.cache/lm-studio/models")
 
 
@@ -20,7 +21,7 @@ def resolve(reference: str) -> Path:
     Raises:
         ModelLoadError: it is malformed, not there, or stands for several files.
     """
-    publisher, repo, *file = _split(reference)
+    publisher, repo, *file = repository_parts(reference, SCHEME, _EXAMPLE)
     for store in (Path(name).expanduser() for name in _STORES):
         folder = store / publisher / repo
         if folder.is_dir():
@@ -33,15 +34,4 @@ def resolve(reference: str) -> Path:
 
 def default_name(reference: str) -> str:
     """The file's name, or else that of the repository."""
-    _, repo, *file = _split(reference)
-    return without_part(file[-1]) if file else folder_name(repo)
-
-
-def _split(reference: str) -> list[str]:
-    parts = name_parts(reference, reference.removeprefix(SCHEME))
-    if len(parts) < 2:
-        raise ModelLoadError(
-            f"{reference} is not of the form lmstudio://publisher/repo[/file]",
-            hint="for example lmstudio://lmstudio-community/Llama-3.2-1B-Instruct-GGUF",
-        )
-    return parts
+    return repository_name(repository_parts(reference, SCHEME, _EXAMPLE))

@@ -9,7 +9,15 @@ from typing import Final
 
 from inferflux_core.errors import ModelLoadError
 
-__all__ = ["choose_file", "folder_name", "kept_inside", "name_parts", "part_paths", "without_part"]
+__all__ = [
+    "choose_file",
+    "kept_inside",
+    "name_parts",
+    "part_paths",
+    "repository_name",
+    "repository_parts",
+    "without_part",
+]
 
 _PART: Final = re.compile(r"-(\d{5})-of-(\d{5})(?=\.gguf$)", re.IGNORECASE)
 _PROJECTOR: Final = "mmproj"
@@ -33,6 +41,27 @@ def name_parts(reference: str, rest: str) -> list[str]:
                 hint="see docs/models.md for the forms that `model.path` may have",
             )
     return parts
+
+
+def repository_parts(reference: str, scheme: str, example: str) -> list[str]:
+    """Owner, repository and the parts of a file's name, of a reference like `scheme://owner/repo[/file]`.
+
+    Raises:
+        ModelLoadError: it is of another form.
+    """
+    parts = name_parts(reference, reference.removeprefix(scheme))
+    if len(parts) < 2:
+        raise ModelLoadError(
+            f"{reference} is not of the form {scheme}org/repo or {scheme}org/repo/file",
+            hint=f"for example {scheme}{example}",
+        )
+    return parts
+
+
+def repository_name(parts: list[str]) -> str:
+    """What to call a model of `repository_parts`: as its file, or else as its repository."""
+    _, repo, *file = parts
+    return without_part(file[-1]) if file else _folder_name(repo)
 
 
 def kept_inside(store: Path, path: Path) -> Path:
@@ -102,7 +131,7 @@ def without_part(name: str) -> str:
     return re.sub(r"\.gguf$", "", _PART.sub("", name), flags=re.IGNORECASE)
 
 
-def folder_name(name: str) -> str:
+def _folder_name(name: str) -> str:
     """A repository's name without the suffix that only says what kind of files it holds."""
     return re.sub(r"[-_.]gguf$", "", name, flags=re.IGNORECASE)
 

@@ -12,6 +12,7 @@ import llama_cpp
 
 from inferflux_core.config.schema import ModelConfig, RuntimeConfig
 from inferflux_core.engine.cost import CostModel
+from inferflux_core.engine.host_memory import available_memory
 from inferflux_core.errors import ModelLoadError
 from inferflux_runner_llamacpp.adapter_check import BaseModel
 from inferflux_runner_llamacpp.adapters import Adapters
@@ -28,7 +29,7 @@ from inferflux_runner_llamacpp.gguf_check import GGUFSummary, check_gguf, tensor
 from inferflux_runner_llamacpp.gguf_split import part_path
 from inferflux_runner_llamacpp.identity import build_files, content_digest
 from inferflux_runner_llamacpp.measurements import Choice, Measurements
-from inferflux_runner_llamacpp.memory import ContextSize, available_bytes, fit
+from inferflux_runner_llamacpp.memory import ContextSize, fit
 from inferflux_runner_llamacpp.options import options_for
 from inferflux_runner_llamacpp.runner import LlamaRunner
 from inferflux_runner_llamacpp.tuning import tune
@@ -112,7 +113,7 @@ def _embedder(model: llama_cpp.llama_model_p, settings: ContextSettings) -> Llam
 
 
 def _check_memory(path: Path, summary: GGUFSummary, *, on_cpu: bool) -> None:
-    free = available_bytes()
+    free = available_memory()
     if on_cpu and summary.file_size > free:
         raise ModelLoadError(
             f"{path.name} has {summary.file_size / 2**20:,.0f} MiB and only "

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import mmap
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -12,9 +11,10 @@ from typing import Final
 import numpy as np
 
 from inferflux_core.config.schema import RuntimeConfig
+from inferflux_core.engine.host_memory import available_memory
 from inferflux_core.errors import ModelLoadError
 
-__all__ = ["ContextSize", "available_bytes", "drop_zero_pages", "fit", "padded"]
+__all__ = ["ContextSize", "drop_zero_pages", "fit", "padded"]
 
 _DEFAULT_SEQS: Final = 32
 _DEFAULT_LEN: Final = 2048
@@ -49,7 +49,7 @@ def fit(
     Raises:
         ModelLoadError: what is asked for does not fit, or exceeds the model's context.
     """
-    free = available_bytes() if check_memory else 2**62
+    free = available_memory() if check_memory else 2**62
     tokens = int(min(_DEFAULT_BUDGET, 0.4 * free)) // max(kv_bytes_per_token, 1)
     length, seqs = runtime.max_model_len, runtime.max_num_seqs
     if length is not None and length > trained_len:
@@ -70,16 +70,6 @@ def fit(
             hint="lower `runtime.max_model_len` or `runtime.max_num_seqs`",
         )
     return ContextSize(seqs, length)
-
-
-def available_bytes() -> int:
-    """Memory that can be had without swapping."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    entry = next(line for line in lines if line.startswith("MemAvailable"))
-    return int(entry.split()[1]) * 1024
 
 
 def drop_zero_pages() -> int:

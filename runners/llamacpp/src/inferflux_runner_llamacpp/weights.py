@@ -18,12 +18,12 @@ from typing import Final
 
 import llama_cpp
 
+from inferflux_core.engine.host_memory import available_memory
 from inferflux_core.errors import ModelLoadError
 from inferflux_runner_llamacpp.gguf_check import GGUFSummary, check_gguf
 from inferflux_runner_llamacpp.gguf_split import all_parts
 from inferflux_runner_llamacpp.host import cache_folder
 from inferflux_runner_llamacpp.identity import file_identity
-from inferflux_runner_llamacpp.memory import available_bytes
 from inferflux_runner_llamacpp.native_log import captured_log, cause
 
 __all__ = ["CANDIDATES", "can_expand", "expand"]
@@ -43,7 +43,7 @@ def can_expand(summary: GGUFSummary) -> bool:
         summary.quantization not in _LARGE_ALREADY
         and summary.split_count == 1
         and size <= _LARGEST_EXPANDED
-        and size <= available_bytes() // 4
+        and size <= available_memory() // 4
     )
 
 

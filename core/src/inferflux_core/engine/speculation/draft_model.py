@@ -15,10 +15,11 @@ __all__ = ["DraftModelDrafter", "check_vocabulary"]
 
 @dataclass(slots=True)
 class _Follower:
-    """A slot of the draft model, and the tokens it holds."""
+    """A slot of the draft model, the tokens it holds, and how many of them are known to be the request's."""
 
     slot: int
     held: list[int] = field(default_factory=list)
+    same: int = 0
 
 
 class DraftModelDrafter:
@@ -89,11 +90,12 @@ class DraftModelDrafter:
 
     def _catch_up(self, follower: _Follower, token_ids: list[int]) -> list[int]:
         """Forget what turned out otherwise; returns the tokens to compute, at least the last one."""
-        held = follower.held
-        # Only the last few tokens can be wrong: those that were drafted.
-        same = min(len(held), len(token_ids) - 1)
-        while same and held[same - 1] != token_ids[same - 1]:
-            same -= 1
+        held, same = follower.held, follower.same
+        # From the front: behind a wrong guess, later tokens may agree again and are worthless.
+        limit = min(len(held), len(token_ids) - 1)
+        while same < limit and held[same] == token_ids[same]:
+            same += 1
+        follower.same = same
         if same < len(held):
             if same:
                 self._verifier.truncate(follower.slot, same)
@@ -123,6 +125,7 @@ class DraftModelDrafter:
                 # It could not be computed: begin anew next time.
                 self._runner.release(followers[index].slot)
                 followers[index].held.clear()
+                followers[index].same = 0
         return chosen
 
 

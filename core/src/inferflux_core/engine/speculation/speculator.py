@@ -29,7 +29,6 @@ class _Record:
     """How well a request's drafts have fared: `rate` is the chance that the next one is right."""
 
     rate: float
-    proposed: int = 0
 
 
 class Speculator:
@@ -54,6 +53,8 @@ class Speculator:
         self._most = min(max_draft_tokens, capabilities.max_draft_tokens)
         self._records: dict[int, _Record] = {}
         self._typical = _HOPE
+        # Of the step at hand, by request: drafts that are guesses, not put there to fill up.
+        self._guesses: dict[int, int] = {}
         self.num_drafted = 0
         self.num_accepted = 0
 
@@ -63,6 +64,7 @@ class Speculator:
         Args:
             generating: all requests that will compute a token in this step.
         """
+        self._guesses.clear()
         # One whose next tokens are known needs no guesses.
         requests = [r for r in generating if r.num_pending_tokens == 1]
         rooms = [self._room(r) for r in requests]
@@ -81,7 +83,7 @@ class Speculator:
         count = self._best_count(records, drafts, most)
         for request, record, draft in zip(requests, records, drafts, strict=True):
             if count:
-                self._hand_out(request, record, draft[:count], count)
+                self._hand_out(request, draft[:count], count)
             elif draft:
                 # What went badly once may go well later on.
                 record.rate += _FORGETTING * (_HOPE - record.rate)
@@ -89,9 +91,9 @@ class Speculator:
     def observe(self, request: Request, proposed: int, accepted: int) -> None:
         """Learn how many of a request's drafts the model agreed with; it may have ended with them."""
         record = self._records.get(request.request_id)
-        # Beyond its own guesses a request may have been given tokens to fill up.
-        guessed = min(proposed, record.proposed) if record else proposed
+        guessed = min(proposed, self._guesses.get(request.request_id, 0))
         right = min(accepted, guessed)
+        self.num_drafted += guessed
         self.num_accepted += right
         if record is not None and guessed:
             rate = right / (right + (right < guessed))
@@ -154,9 +156,8 @@ class Speculator:
         drafted = self._cost.decode_seconds(num_requests * (1 + count))
         return expected_tokens * alone / drafted
 
-    def _hand_out(self, request: Request, record: _Record, draft: list[int], count: int) -> None:
-        record.proposed = len(draft)
-        self.num_drafted += len(draft)
+    def _hand_out(self, request: Request, draft: list[int], count: int) -> None:
+        self._guesses[request.request_id] = len(draft)
         if self._uniform:
             # Any token will do to fill up: it counts only if the model would say the same.
             draft = draft + request.token_ids[-1:] * (count - len(draft))
