@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,8 +17,7 @@ class CostModel:
 
     Attributes:
         decode: `(rows, seconds)` in ascending order: a pass that computes one token of each of `rows`
-            sequences. A verification of drafts costs what as many rows of decoding do. Where more rows
-            were faster than fewer, fewer are taken to cost the same: a runner can pad.
+            sequences. A verification of drafts costs what as many rows of decoding do.
         prefill: `(tokens, seconds)` in ascending order: a pass over one chunk of one prompt.
         copy_seconds_per_token: to export, or to import, the keys and values of one token.
     """
@@ -30,10 +28,7 @@ class CostModel:
 
     def decode_seconds(self, rows: int) -> float:
         """A pass with one token of each of `rows` sequences; 0 for no rows."""
-        if not rows:
-            return 0.0
-        padded = (seconds for more, seconds in self.decode if more > rows)
-        return min(_interpolate(self.decode, rows), *padded, math.inf)
+        return _interpolate(self.decode, rows) if rows else 0.0
 
     def prefill_seconds(self, tokens: int) -> float:
         """A chunk of one prompt; 0 for no tokens."""
