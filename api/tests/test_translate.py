@@ -7,7 +7,7 @@ import pytest
 
 from inferflux_api.dialects.openai.schemas import ChatRequest, CompletionRequest
 from inferflux_api.dialects.openai.translate import chat_request, completion_request
-from inferflux_api.pipeline import GenerationRequest
+from inferflux_api.generation import GenerationRequest
 from inferflux_core.engine.protocol import ChatPrompt, TextPrompt, TokenPrompt
 from inferflux_core.errors import InvalidRequestError
 

@@ -32,7 +32,6 @@ class FakeEngine:
             vocab_size=1,
             max_model_len=1,
             max_num_seqs=1,
-            has_chat_template=False,
         )
 
     @property

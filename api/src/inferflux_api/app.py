@@ -8,12 +8,12 @@ from typing import Any
 from litestar import Litestar, Request, Response
 from litestar.datastructures import State
 from litestar.exceptions import HTTPException
+from litestar.handlers.base import BaseRouteHandler
 from litestar.openapi import OpenAPIConfig
+from litestar.routes import ASGIRoute, BaseRoute, HTTPRoute, WebSocketRoute
 
 from inferflux_api import health
-from inferflux_api.dialects.openai import adapters, embeddings, models, rerank, tokenization
-from inferflux_api.dialects.openai import routes as openai
-from inferflux_api.dialects.openai.errors import error_body, error_headers
+from inferflux_api.dialects.registry import DIALECTS, dialect_of
 from inferflux_api.governance.authentication import authorise, scope_of
 from inferflux_api.http.disconnect import ClientDisconnectedError
 from inferflux_api.server import Server
@@ -33,12 +33,7 @@ def create_app(server: Server) -> Litestar:
     app = Litestar(
         route_handlers=[
             *health.ROUTES,
-            *openai.ROUTES,
-            *models.ROUTES,
-            *embeddings.ROUTES,
-            *rerank.ROUTES,
-            *tokenization.ROUTES,
-            *adapters.ROUTES,
+            *(route for dialect in DIALECTS for route in dialect.routes),
         ],
         guards=[authorise],
         exception_handlers={
@@ -50,21 +45,36 @@ def create_app(server: Server) -> Litestar:
         openapi_config=OpenAPIConfig(
             title="InferFlux", version="1", enabled_endpoints=set(), render_plugins=[]
         ),
-        state=State({"server": server}),
+        state=State({"server": server} | _shared()),
         logging_config=None,
         request_max_body_size=server.config.server.max_body_bytes,
     )
     for route in app.routes:
-        for handler in getattr(route, "route_handlers", []):
+        for handler in _handlers(route):
             if handler.fn.__module__.startswith("inferflux"):
                 scope_of(handler)
     return app
 
 
+def _shared() -> dict[str, Any]:
+    """What the handlers of each dialect share, under names that begin with the dialect's."""
+    return {
+        f"{dialect.name}_{name}": make()
+        for dialect in DIALECTS
+        for name, make in dialect.state.items()
+    }
+
+
+def _handlers(route: BaseRoute) -> list[BaseRouteHandler]:
+    if isinstance(route, HTTPRoute):
+        return list(route.route_handlers)
+    return [route.route_handler] if isinstance(route, ASGIRoute | WebSocketRoute) else []
+
+
 def _on_error(request: Request[Any, Any, Any], error: InferFluxError) -> Response[bytes]:
     server: Server = request.app.state.server
     server.count_error(error)
-    return Response(error_body(error), status_code=error.status, headers=error_headers(error))
+    return dialect_of(request.url.path).respond_error(error)
 
 
 def _on_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:

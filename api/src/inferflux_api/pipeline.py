@@ -7,12 +7,14 @@ import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 
 import msgspec
 
+from inferflux_api.answers import answer_parser, parsed_delta
 from inferflux_api.engines import EnginePool, ServedModel
+from inferflux_api.generation import Delta, Echo, GenerationRequest, Usage
 from inferflux_api.governance.audit import AuditLog
 from inferflux_api.governance.guardrails import FilterChain, GuardrailPipeline
 from inferflux_api.governance.prompts import checked_prompt
@@ -22,88 +24,20 @@ from inferflux_api.observability.metrics import Metrics
 from inferflux_api.scoring import Score
 from inferflux_core.auth import Principal
 from inferflux_core.engine.protocol import (
-    AdapterUse,
+    ChatPrompt,
     Generate,
     Prompt,
     RequestOutput,
     TextPrompt,
     Tokenize,
-    TokenReport,
     Tokens,
 )
 from inferflux_core.engine.sampling_params import SamplingParams
 from inferflux_core.errors import InferFluxError, InvalidRequestError, error_from
 from inferflux_core.guardrails import Blocked, Direction, GuardrailContext
+from inferflux_core.tool_calls.parser import AnswerParser
 
-__all__ = ["Delta", "Echo", "Generation", "GenerationRequest", "Pipeline", "Usage"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GenerationRequest:
-    """What a dialect asks for.
-
-    Attributes:
-        model: name, or None for the only one.
-        prompts: one or more; the dialect counts choices over all of them.
-        params: for every prompt.
-        n: choices per prompt.
-        best_of: choices to generate per prompt, of which a dialect shows the `n` with the best scores.
-        echo: whether the prompts are shown too.
-        priority: lower goes first.
-        adapters: applied together.
-    """
-
-    model: str | None
-    prompts: list[Prompt]
-    params: SamplingParams
-    n: int = 1
-    best_of: int | None = None
-    echo: bool = False
-    priority: int = 0
-    adapters: list[AdapterUse] = field(default_factory=list)
-
-    @property
-    def candidates(self) -> int:
-        """Choices to generate per prompt."""
-        return self.best_of or self.n
-
-
-@dataclass(frozen=True, slots=True)
-class Delta:
-    """What is new about a choice. The last delta of a choice has a finish reason.
-
-    Attributes:
-        index: of the choice; those of the first prompt come first.
-        text: to show.
-        finish_reason: why the choice ended.
-        reports: of the tokens behind `text`, if they were asked for.
-        prompt_reports: of the prompt's tokens from the second one on, likewise; once.
-        score: with `best_of`, on the last delta; higher is better.
-    """
-
-    index: int
-    text: str
-    finish_reason: str | None = None
-    reports: list[TokenReport] = field(default_factory=list)
-    prompt_reports: list[TokenReport] = field(default_factory=list)
-    score: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Echo:
-    """A prompt as it is shown: its text, and the bytes of its first token."""
-
-    text: str
-    first_piece: bytes
-
-
-@dataclass(slots=True)
-class Usage:
-    """Tokens so far."""
-
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    cached_tokens: int = 0
+__all__ = ["Generation", "Pipeline"]
 
 
 class Pipeline:
@@ -173,6 +107,7 @@ class Generation:
         headers: for the response.
         usage: tokens so far.
         created: seconds since 1970.
+        load_seconds: until the model was loaded.
     """
 
     def __init__(
@@ -203,12 +138,24 @@ class Generation:
         self.usage = Usage()
         self.echoes: list[Echo] = []
         self.created = int(time.time())
+        self.load_seconds = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Since the request was admitted."""
+        return time.monotonic() - self._started
+
+    @property
+    def first_token_seconds(self) -> float:
+        """From the request's admission to its first token, or until now if there is none."""
+        return self.seconds if self._first_token is None else self._first_token - self._started
 
     async def start(self) -> None:
         """Check the prompts, hand them to the engine, and wait for the first delta."""
         prompts = self._checked_prompts()
         await self._pipeline.engines.acquire(self.model)
         self._leased = True
+        self.load_seconds = self.seconds
         await self.model.adapters.ensure(self.request.adapters)
         streams = []
         candidates = self.request.candidates
@@ -263,6 +210,7 @@ class Generation:
     ) -> AsyncGenerator[Delta, None]:
         """The deltas of one choice, as its reader may see them."""
         chain = self._open_chain()
+        parser: AnswerParser | None = None
         score = Score()
         salt = self._pipeline.cache_salt(self._principal)
         engine = self.model.engine
@@ -282,10 +230,16 @@ class Generation:
                 self._count(index, output)
                 if output.error is not None:
                     raise _engine_error(output)
+                if output.num_prompt_tokens is not None and isinstance(prompt, ChatPrompt):
+                    parser = answer_parser(self.request.tools, engine.info, output)
                 score.add(output)
                 delta = self._filtered(index, output, chain, score)
+                if parser is not None:
+                    delta = parsed_delta(delta, parser)
+                    if delta.reasoning and not (delta.text or delta.tool_calls):
+                        self.usage.reasoning_tokens += output.num_tokens
                 # A delta without anything to show is only worth sending when it ends the choice.
-                if delta.text or delta.reports or delta.finish_reason:
+                if delta.shows_something:
                     yield delta
                 if delta.finish_reason is not None:
                     self._outcome = delta.finish_reason
@@ -311,7 +265,13 @@ class Generation:
             # With `best_of` there are reports that nobody asked to see.
             reports = [] if self.request.params.logprobs is None else output.reports
             return Delta(
-                index, output.text, output.finish_reason, reports, output.prompt_reports, score.mean
+                index,
+                output.text,
+                output.finish_reason,
+                reports,
+                output.prompt_reports,
+                score.mean,
+                stop_sequence=output.stop_sequence,
             )
         try:
             text = chain.feed(output.text)
@@ -319,7 +279,13 @@ class Generation:
                 text += chain.finish()
         except Blocked:
             return Delta(index, "", "content_filter", score=-math.inf)
-        return Delta(index, text, output.finish_reason, score=score.mean)
+        return Delta(
+            index,
+            text,
+            output.finish_reason,
+            score=score.mean,
+            stop_sequence=output.stop_sequence,
+        )
 
     def _count(self, index: int, output: RequestOutput) -> None:
         # Choices of one prompt share it; it is paid for once.

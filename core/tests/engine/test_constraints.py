@@ -474,9 +474,9 @@ def compiler(monkeypatch: pytest.MonkeyPatch) -> ConstraintCompiler:
     compiler = ConstraintCompiler(ByteTokenizer())
     trial, compiled = compiler._trial.compile, []
 
-    def count(kind: str, value: str) -> str:
+    def count(kind: str, value: str, tool_format: str) -> str:
         compiled.append(value)
-        return trial(kind, value)
+        return trial(kind, value, tool_format)
 
     monkeypatch.setattr(compiler._trial, "compile", count)
     monkeypatch.setattr(compiler, "compiled", compiled, raising=False)

@@ -174,6 +174,7 @@ def _load_draft_model(
 def _describe(
     command: LoadModel, capabilities: RunnerCapabilities, factory: RequestFactory
 ) -> ModelInfo:
+    reasoning = factory.reasoning
     return ModelInfo(
         name=command.model.name or "",
         backend=command.backend,
@@ -181,10 +182,12 @@ def _describe(
         vocab_size=capabilities.vocab_size,
         max_model_len=capabilities.max_model_len,
         max_num_seqs=capabilities.max_num_seqs,
-        has_chat_template=factory.has_chat_template,
         details=capabilities.details,
         hosts_adapters=capabilities.hosts_adapters,
         embeds=capabilities.embeds,
         ranks=capabilities.ranks,
         generates=capabilities.generates,
+        chat_template=factory.chat_template,
+        tool_format=factory.tool_format.name,
+        reasoning=(reasoning.opening, reasoning.closing) if reasoning else None,
     )

@@ -158,7 +158,9 @@ class EngineProcess:
                 self._send(Outputs(outputs=[_refusal(command.request_id, error)]))
                 return
             first = RequestOutput(
-                request_id=request.request_id, num_prompt_tokens=request.num_prompt_tokens
+                request_id=request.request_id,
+                num_prompt_tokens=request.num_prompt_tokens,
+                in_reasoning=request.in_reasoning,
             )
             self._send(Outputs(outputs=[first]))
             self._inbox.append(request)

@@ -15,19 +15,27 @@ class Detokenizer:
 
     Bytes of an unfinished UTF-8 character are held back, and so is any tail that could still grow into
     a stop string. The joined output is the text up to the first stop string.
+
+    Attributes:
+        stop_sequence: the stop string that ended the text, once one did.
     """
 
-    __slots__ = ("_decoder", "_held", "_piece", "_stop", "stopped")
+    __slots__ = ("_decoder", "_held", "_piece", "_stop", "stop_sequence")
 
     def __init__(self, piece: Callable[[int], bytes], stop: Sequence[str] = ()) -> None:
         self._piece = piece
         self._stop = tuple(stop)
         self._decoder = _new_decoder(errors="replace")
         self._held = ""
-        self.stopped = False
+        self.stop_sequence: str | None = None
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a stop string has come."""
+        return self.stop_sequence is not None
 
     def feed(self, token_id: int) -> str:
-        """Add one token; return the text that may be released. Sets `stopped` at a stop string."""
+        """Add one token; return the text that may be released. Sets `stop_sequence` at one."""
         return self._release(self._decoder.decode(self._piece(token_id)))
 
     def finish(self) -> str:
@@ -43,10 +51,10 @@ class Detokenizer:
             return text
         text = self._held + text
         self._held = ""
-        starts = [start for stop in self._stop if (start := text.find(stop)) >= 0]
-        if starts:
-            self.stopped = True
-            return text[: min(starts)]
+        found = [(start, stop) for stop in self._stop if (start := text.find(stop)) >= 0]
+        if found:
+            start, self.stop_sequence = min(found)
+            return text[:start]
         keep = max(_partial_match(text, stop) for stop in self._stop)
         cut = len(text) - keep
         self._held = text[cut:]

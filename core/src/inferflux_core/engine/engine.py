@@ -314,6 +314,7 @@ class Engine:
             text=text,
             num_tokens=count,
             finish_reason=reason.value if reason else None,
+            stop_sequence=request.detokenizer.stop_sequence,
             num_cached_tokens=request.num_cached_tokens if first else None,
             prompt_reports=request.prompt_reports if first else [],
             reports=[] if sampled.logprob is None else [self._reporter.describe(sampled)],

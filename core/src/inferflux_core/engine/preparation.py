@@ -7,7 +7,9 @@ from pathlib import Path
 
 from inferflux_core.engine.adapters import AdapterRegistry
 from inferflux_core.engine.chat_template import ChatTemplate
+from inferflux_core.engine.constraints.after_reasoning import AfterReasoning
 from inferflux_core.engine.constraints.compiler import ConstraintCompiler
+from inferflux_core.engine.constraints.state import ConstraintState
 from inferflux_core.engine.detokenizer import Detokenizer
 from inferflux_core.engine.protocol import (
     AdapterUse,
@@ -18,11 +20,15 @@ from inferflux_core.engine.protocol import (
 )
 from inferflux_core.engine.request import Request
 from inferflux_core.engine.runner import RunnerCapabilities, Tokenizer
+from inferflux_core.engine.sampling_params import Constraint
 from inferflux_core.errors import (
     ContextLengthExceededError,
     InvalidRequestError,
     ModelLoadError,
 )
+from inferflux_core.tool_calls.formats import detect_format, detect_reasoning
+from inferflux_core.tool_calls.marked_tokenizer import MarkedTokenizer, markers_of
+from inferflux_core.tool_calls.prompting import for_template
 
 __all__ = ["RequestFactory"]
 
@@ -36,6 +42,11 @@ class RequestFactory:
         chat_template: file that replaces the model's own template.
         adapters: those that requests may name.
 
+    Attributes:
+        chat_template: source of the template, if there is one.
+        tool_format: how the model spells tool calls.
+        reasoning: what it writes around its reasoning, if it reasons.
+
     Raises:
         ModelLoadError: the template cannot be read or compiled.
     """
@@ -47,10 +58,8 @@ class RequestFactory:
         chat_template: str | None = None,
         adapters: AdapterRegistry | None = None,
     ) -> None:
-        self._tokenizer = tokenizer
         self._capabilities = capabilities
         self._adapters = adapters
-        self._constraints = ConstraintCompiler(tokenizer)
         source = tokenizer.chat_template
         if chat_template is not None:
             try:
@@ -64,11 +73,12 @@ class RequestFactory:
             if source
             else None
         )
-
-    @property
-    def has_chat_template(self) -> bool:
-        """Whether conversations can be rendered."""
-        return self._template is not None
+        self.chat_template = source
+        self.tool_format = detect_format(source)
+        self.reasoning = detect_reasoning(source)
+        markers = markers_of(self.tool_format, self.reasoning)
+        self._tokenizer: Tokenizer = MarkedTokenizer(tokenizer, markers)
+        self._constraints = ConstraintCompiler(self._tokenizer, self.tool_format)
 
     def build(self, command: Generate) -> Request:
         """Turn a command into a request, which holds its adapters until it has ended.
@@ -84,7 +94,7 @@ class RequestFactory:
                 "this model only embeds; use /v1/embeddings or /v1/rerank", param="model"
             )
         command.params.validate(self._capabilities.vocab_size)
-        token_ids = self.token_ids(command.prompt)
+        token_ids, in_reasoning = self._prepared(command.prompt)
         context = self._capabilities.max_model_len
         if not token_ids:
             raise InvalidRequestError("the prompt is empty", param="prompt")
@@ -102,7 +112,8 @@ class RequestFactory:
             cache_salt=command.cache_salt.encode(),
             tenant=command.tenant,
             priority=command.priority,
-            constraint=None if constraint is None else self._constraints.start(constraint),
+            in_reasoning=in_reasoning,
+            constraint=self._constrained(constraint, in_reasoning=in_reasoning),
             max_total_tokens=context if limit is None else min(context, len(token_ids) + limit),
         )
         self._apply_adapters(request, command.adapters)
@@ -123,14 +134,35 @@ class RequestFactory:
         Raises:
             InvalidRequestError: it cannot be used with this model.
         """
+        return self._prepared(prompt)[0]
+
+    def _prepared(self, prompt: Prompt) -> tuple[list[int], bool]:
+        """The tokens of a prompt, and whether it ends within the model's reasoning."""
         if isinstance(prompt, ChatPrompt):
-            return self._chat(prompt)
+            text = self._rendered(prompt)
+            bos = self._tokenizer.bos_text
+            # Most templates spell BOS themselves; twice would be one too many.
+            add_special = not (bos and text.startswith(bos))
+            ids = self._tokenizer.encode(text, add_special=add_special, parse_special=True)
+            opens = self.reasoning is not None and text.rstrip().endswith(self.reasoning.opening)
+            return ids, opens
         if isinstance(prompt, TextPrompt):
             return self._tokenizer.encode(
                 prompt.text, add_special=prompt.add_special, parse_special=True
-            )
+            ), False
         self.check_token_ids(prompt.token_ids)
-        return list(prompt.token_ids)
+        return list(prompt.token_ids), False
+
+    def _constrained(
+        self, constraint: Constraint | None, *, in_reasoning: bool
+    ) -> ConstraintState | None:
+        if constraint is None:
+            return None
+        state: ConstraintState = self._constraints.start(constraint)
+        if in_reasoning:
+            assert self.reasoning is not None
+            state = AfterReasoning(state, self._tokenizer.piece, self.reasoning.closing.encode())
+        return state
 
     def check_token_ids(self, token_ids: Sequence[int]) -> None:
         """Check that all of them are in the vocabulary.
@@ -146,15 +178,12 @@ class RequestFactory:
                     param="prompt",
                 )
 
-    def _chat(self, prompt: ChatPrompt) -> list[int]:
+    def _rendered(self, prompt: ChatPrompt) -> str:
         if self._template is None:
             raise InvalidRequestError(
                 "this model has no chat template; use /v1/completions, or set `chat_template` "
                 "of the model to a template file",
                 param="messages",
             )
-        text = self._template.render(prompt.messages, tools=prompt.tools, options=prompt.options)
-        bos = self._tokenizer.bos_text
-        # Most templates spell BOS themselves; twice would be one too many.
-        add_special = not (bos and text.startswith(bos))
-        return self._tokenizer.encode(text, add_special=add_special, parse_special=True)
+        messages, tools = for_template(prompt.messages, prompt.tools, self.tool_format)
+        return self._template.render(messages, tools=tools, options=prompt.options)

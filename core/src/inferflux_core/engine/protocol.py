@@ -199,7 +199,24 @@ Command = LoadModel | Generate | Abort | Ping | Shutdown | Call
 
 
 class ModelInfo(_Frame, frozen=True):
-    """What was loaded."""
+    """What was loaded.
+
+    Attributes:
+        name: as clients call it.
+        backend: what executes it.
+        device: where.
+        vocab_size: number of token ids.
+        max_model_len: tokens a sequence can hold.
+        max_num_seqs: sequences at once.
+        details: what was measured and chosen, for people.
+        hosts_adapters: whether it takes adapters.
+        embeds: whether it embeds texts.
+        ranks: whether it scores documents.
+        generates: whether it generates text.
+        chat_template: its source; without one, it cannot take conversations.
+        tool_format: how it spells tool calls; a name in `inferflux_core.tool_calls.formats`.
+        reasoning: what it writes before and after its reasoning, if it reasons.
+    """
 
     name: str
     backend: str
@@ -207,12 +224,14 @@ class ModelInfo(_Frame, frozen=True):
     vocab_size: int
     max_model_len: int
     max_num_seqs: int
-    has_chat_template: bool
     details: dict[str, str] = {}
     hosts_adapters: bool = False
     embeds: bool = False
     ranks: bool = False
     generates: bool = True
+    chat_template: str | None = None
+    tool_format: str = "generic"
+    reasoning: tuple[str, str] | None = None
 
 
 class EngineStats(_Frame, frozen=True):
@@ -270,6 +289,8 @@ class RequestOutput(_Frame, frozen=True):
         num_cached_tokens: tokens of the prompt that were not computed again; with the first token.
         reports: one per token, if log-probabilities were asked for.
         prompt_reports: of the prompt's tokens from the second one on, likewise; with the first token.
+        in_reasoning: on the first output; whether the prompt ends within the model's reasoning.
+        stop_sequence: the stop string that ended the output, on the last one.
         error: code and message, when the reason is `error`.
         param: the parameter at fault.
     """
@@ -282,6 +303,8 @@ class RequestOutput(_Frame, frozen=True):
     num_cached_tokens: int | None = None
     reports: list[TokenReport] = []
     prompt_reports: list[TokenReport] = []
+    in_reasoning: bool = False
+    stop_sequence: str | None = None
     error: tuple[str, str] | None = None
     param: str | None = None
 
@@ -297,6 +320,8 @@ class RequestOutput(_Frame, frozen=True):
             num_cached_tokens=cached if cached is not None else later.num_cached_tokens,
             reports=self.reports + later.reports,
             prompt_reports=self.prompt_reports + later.prompt_reports,
+            in_reasoning=self.in_reasoning or later.in_reasoning,
+            stop_sequence=later.stop_sequence,
             error=later.error,
             param=later.param,
         )

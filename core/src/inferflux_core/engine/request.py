@@ -53,6 +53,7 @@ class Request:
             after a preemption all that was generated before it.
         num_computed_tokens: how many have their keys and values in the cache.
         num_cached_tokens: how many of the prompt were in the prefix cache.
+        in_reasoning: whether the prompt ends within the model's reasoning.
         draft_token_ids: guesses at what comes after `token_ids`, to be verified in the next step.
         prompt_reports: of the prompt's tokens, the first of which has none, if they were asked for.
         slot: the runner's sequence, while the request runs.
@@ -73,6 +74,7 @@ class Request:
     num_prefill_tokens: int = field(init=False)
     num_computed_tokens: int = 0
     num_cached_tokens: int = 0
+    in_reasoning: bool = False
     draft_token_ids: list[int] = field(default_factory=list)
     prompt_reports: list[TokenReport] = field(default_factory=list)
     status: RequestStatus = RequestStatus.WAITING

@@ -33,12 +33,13 @@ class Constraint(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         kind: `json_schema` (a JSON Schema as JSON text), `regex`, `choice` (a JSON list of strings) or
-            `grammar` (in llguidance's Lark dialect, or GBNF).
+            `grammar` (in llguidance's Lark dialect, or GBNF), or `tool_calls` (calls of tools as
+            the model spells them; see `inferflux_core.tool_calls.grammar`).
         value: the schema, expression, list or grammar.
         param: the request field it came from, for errors to name.
     """
 
-    kind: Literal["json_schema", "regex", "choice", "grammar"]
+    kind: Literal["json_schema", "regex", "choice", "grammar", "tool_calls"]
     value: str
     param: str = "structured_outputs"
 

@@ -12,13 +12,17 @@ from typing import Any
 
 import msgspec
 
-from inferflux_api.dialects.openai.choices import Choice
-from inferflux_api.pipeline import Delta, Echo, Generation, Usage
+from inferflux_api.choices import Choice
+from inferflux_api.dialects.openai.errors import error_event
+from inferflux_api.generation import Delta, Echo, Usage
+from inferflux_api.pipeline import Generation
 from inferflux_core.engine.protocol import TokenReport
+from inferflux_core.errors import InferFluxError
+from inferflux_core.tool_calls.parser import ToolCallDelta
 
-__all__ = ["DONE", "ChatRenderer", "CompletionRenderer"]
+__all__ = ["ChatRenderer", "CompletionRenderer", "chat_logprobs", "usage_of"]
 
-DONE = b"data: [DONE]\n\n"
+_DONE = b"data: [DONE]\n\n"
 _LOWEST_LOGPROB = -9999.0
 """Stands for minus infinity, which JSON cannot say."""
 
@@ -32,8 +36,10 @@ class _Renderer(ABC):
     object = ""
     chunk_object = ""
 
-    def __init__(self, generation: Generation) -> None:
+    def __init__(self, generation: Generation, *, include_usage: bool = False) -> None:
         self._generation = generation
+        self._include_usage = include_usage
+        self._opened: set[int] = set()
         self.shows_logprobs = generation.request.params.logprobs is not None
         self._identity = {
             "id": f"{self.prefix}{generation.id}",
@@ -44,14 +50,40 @@ class _Renderer(ABC):
         # `{"id":...,"object":...` left open for the choices.
         self._head = b"data: " + head[:-1] + b',"choices":['
 
+    def start(self) -> bytes:
+        """Every choice has an opening event of its own."""
+        return b""
+
+    def delta(self, delta: Delta) -> bytes:
+        """The events for a delta."""
+        if delta.index in self._opened:
+            return self.next(delta)
+        self._opened.add(delta.index)
+        return self.first(delta) + self.next(delta)
+
+    def end(self) -> bytes:
+        """The last events."""
+        return (self._usage_chunk() if self._include_usage else b"") + _DONE
+
+    def error(self, error: InferFluxError) -> bytes:
+        """The last events after something went wrong."""
+        return error_event(error) + _DONE
+
     def chunk(self, choice: bytes) -> bytes:
         """One SSE event with one choice."""
         return self._head + choice + b"]}\n\n"
 
-    def usage_chunk(self) -> bytes:
-        """The last event, if the client asked for usage."""
-        usage = _encode(_usage(self._generation.usage))
+    def _usage_chunk(self) -> bytes:
+        usage = _encode(usage_of(self._generation.usage))
         return self._head + b'],"usage":' + usage + b"}\n\n"
+
+    @abstractmethod
+    def first(self, delta: Delta) -> bytes:
+        """The event that opens a choice, whose first delta is at hand."""
+
+    @abstractmethod
+    def next(self, delta: Delta) -> bytes:
+        """The events for what is new about a choice."""
 
     @abstractmethod
     def choice(self, index: int, choice: Choice) -> dict[str, Any]:
@@ -64,7 +96,7 @@ class _Renderer(ABC):
                 **self._identity,
                 "object": self.object,
                 "choices": [self.choice(index, choice) for index, choice in enumerate(choices)],
-                "usage": _usage(self._generation.usage),
+                "usage": usage_of(self._generation.usage),
             }
         )
 
@@ -83,14 +115,26 @@ class ChatRenderer(_Renderer):
             b'"finish_reason":null}' % delta.index
         )
 
-    def delta(self, delta: Delta) -> bytes:
-        """The events for a delta: content, then the end of the choice."""
+    def next(self, delta: Delta) -> bytes:
+        """The events for a delta: reasoning, content, calls, then the end of the choice."""
         events = b""
-        if delta.text or delta.reports:
-            logprobs = _encode(_chat_logprobs(delta.reports)) if delta.reports else b"null"
+        if delta.reasoning:
+            reasoning = _encode(delta.reasoning)
+            # Clients are split over the name of the field.
             events = self.chunk(
+                b'{"index":%d,"delta":{"reasoning_content":%b,"reasoning":%b},"logprobs":null,'
+                b'"finish_reason":null}' % (delta.index, reasoning, reasoning)
+            )
+        if delta.text or delta.reports:
+            logprobs = _encode(chat_logprobs(delta.reports)) if delta.reports else b"null"
+            events += self.chunk(
                 b'{"index":%d,"delta":{"content":%b},"logprobs":%b,"finish_reason":null}'
                 % (delta.index, _encode(delta.text), logprobs)
+            )
+        for call in delta.tool_calls:
+            events += self.chunk(
+                b'{"index":%d,"delta":{"tool_calls":[%b]},"logprobs":null,"finish_reason":null}'
+                % (delta.index, _encode(_call_delta(call)))
             )
         if delta.finish_reason is not None:
             events += self.chunk(
@@ -103,8 +147,8 @@ class ChatRenderer(_Renderer):
         """A choice of the whole answer."""
         return {
             "index": index,
-            "message": {"role": "assistant", "content": choice.text, "refusal": None},
-            "logprobs": _chat_logprobs(choice.reports) if self.shows_logprobs else None,
+            "message": _message(choice),
+            "logprobs": chat_logprobs(choice.reports) if self.shows_logprobs else None,
             "finish_reason": choice.finish_reason,
         }
 
@@ -116,8 +160,8 @@ class CompletionRenderer(_Renderer):
     object = "text_completion"
     chunk_object = "text_completion"
 
-    def __init__(self, generation: Generation) -> None:
-        super().__init__(generation)
+    def __init__(self, generation: Generation, *, include_usage: bool = False) -> None:
+        super().__init__(generation, include_usage=include_usage)
         self._offsets: dict[int, int] = {}
 
     def first(self, delta: Delta) -> bytes:
@@ -133,7 +177,7 @@ class CompletionRenderer(_Renderer):
             % (delta.index, _encode(echo.text), _encode(logprobs))
         )
 
-    def delta(self, delta: Delta) -> bytes:
+    def next(self, delta: Delta) -> bytes:
         """The event for a delta."""
         logprobs = b"null"
         if delta.reports:
@@ -164,16 +208,50 @@ class CompletionRenderer(_Renderer):
         return self._generation.echoes[index // request.n] if request.echo else None
 
 
-def _usage(usage: Usage) -> dict[str, Any]:
+def _message(choice: Choice) -> dict[str, Any]:
+    message: dict[str, Any] = {
+        "role": "assistant",
+        "content": choice.text if choice.text or not choice.tool_calls else None,
+        "refusal": None,
+    }
+    if choice.reasoning:
+        message["reasoning_content"] = message["reasoning"] = choice.reasoning
+    if choice.tool_calls:
+        message["tool_calls"] = [
+            {
+                "id": call.id,
+                "type": "function",
+                "function": {"name": call.name, "arguments": call.arguments},
+            }
+            for call in choice.tool_calls
+        ]
+    return message
+
+
+def _call_delta(call: ToolCallDelta) -> dict[str, Any]:
+    if call.id is None:
+        return {"index": call.index, "function": {"arguments": call.arguments}}
+    return {
+        "index": call.index,
+        "id": call.id,
+        "type": "function",
+        "function": {"name": call.name, "arguments": call.arguments},
+    }
+
+
+def usage_of(usage: Usage) -> dict[str, Any]:
+    """Usage as both endpoints tell it."""
     return {
         "prompt_tokens": usage.prompt_tokens,
         "completion_tokens": usage.completion_tokens,
         "total_tokens": usage.prompt_tokens + usage.completion_tokens,
         "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
+        "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
     }
 
 
-def _chat_logprobs(reports: list[TokenReport]) -> dict[str, Any]:
+def chat_logprobs(reports: list[TokenReport]) -> dict[str, Any]:
+    """Log-probabilities in the shape of chats."""
     return {
         "content": [
             {

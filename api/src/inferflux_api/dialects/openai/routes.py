@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
 from typing import Any
 
 import msgspec
 from litestar import Request, Response, post
-from litestar.response import Stream
 
-from inferflux_api.dialects.openai.choices import collect
-from inferflux_api.dialects.openai.errors import error_event
-from inferflux_api.dialects.openai.rendering import DONE, ChatRenderer, CompletionRenderer
+from inferflux_api.choices import collect
+from inferflux_api.dialects.openai.rendering import ChatRenderer, CompletionRenderer
 from inferflux_api.dialects.openai.schemas import ChatRequest, CompletionRequest
 from inferflux_api.dialects.openai.translate import chat_request, completion_request
+from inferflux_api.generation import GenerationRequest
 from inferflux_api.http.body import read_json
 from inferflux_api.http.disconnect import unless_disconnected
-from inferflux_api.pipeline import Generation, GenerationRequest
+from inferflux_api.http.streaming import respond_stream
 from inferflux_api.server import Server
-from inferflux_core.errors import InferFluxError
 
 __all__ = ["ROUTES"]
 
-_STREAM_HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 _chat_decoder = msgspec.json.Decoder(ChatRequest)
 _completion_decoder = msgspec.json.Decoder(CompletionRequest)
-
-Renderer = ChatRenderer | CompletionRenderer
 
 
 @post(
@@ -67,35 +61,10 @@ async def _respond(
     )
     if body.stream:
         include_usage = bool(body.stream_options and body.stream_options.include_usage)
-        return Stream(
-            _events(server, generation, renderer(generation), include_usage=include_usage),
-            media_type="text/event-stream",
-            headers={**_STREAM_HEADERS, **generation.headers},
-        )
+        return respond_stream(server, generation, renderer(generation, include_usage=include_usage))
     choices = await unless_disconnected(request.receive, collect(generation))
     content = renderer(generation).body(choices)
     return Response(content, media_type="application/json", headers=generation.headers)
-
-
-async def _events(
-    server: Server, generation: Generation, renderer: Renderer, *, include_usage: bool
-) -> AsyncGenerator[bytes, None]:
-    opened: set[int] = set()
-    try:
-        async for delta in generation.deltas():
-            event = b""
-            if delta.index not in opened:
-                opened.add(delta.index)
-                event = renderer.first(delta)
-            yield event + renderer.delta(delta)
-        if include_usage:
-            yield renderer.usage_chunk()
-    except InferFluxError as error:
-        server.count_error(error)
-        yield error_event(error)
-    finally:
-        await generation.close()
-    yield DONE
 
 
 ROUTES = [chat_completions, completions]

@@ -7,14 +7,17 @@ from typing import Any, Final
 
 import msgspec
 
+from inferflux_api.conversation import Conversation
 from inferflux_api.dialects.openai.constraints import constraint_of
+from inferflux_api.dialects.openai.messages import template_message
 from inferflux_api.dialects.openai.schemas import (
     ChatMessage,
     ChatRequest,
     CompletionRequest,
     SamplingFields,
 )
-from inferflux_api.pipeline import GenerationRequest
+from inferflux_api.dialects.openai.tools import tool_use
+from inferflux_api.generation import GenerationRequest
 from inferflux_core.engine.protocol import AdapterUse, ChatPrompt, TextPrompt, TokenPrompt
 from inferflux_core.engine.sampling_params import SamplingParams
 from inferflux_core.errors import InvalidRequestError
@@ -22,7 +25,6 @@ from inferflux_core.errors import InvalidRequestError
 __all__ = ["chat_prompt", "chat_request", "completion_request", "text_or_token_prompts"]
 
 _MAX_PROMPTS: Final = 64
-_RESERVED_OPTIONS: Final = frozenset({"messages", "tools", "bos_token", "eos_token"})
 
 
 def chat_request(body: ChatRequest) -> GenerationRequest:
@@ -31,15 +33,16 @@ def chat_request(body: ChatRequest) -> GenerationRequest:
     Raises:
         InvalidRequestError: it asks for what this server does not do.
     """
-    _refuse_unavailable(body)
+    if body.top_logprobs and not body.logprobs:
+        raise InvalidRequestError("top_logprobs needs logprobs: true", param="top_logprobs")
     logprobs = (body.top_logprobs or 0) if body.logprobs else None
     max_tokens = body.max_completion_tokens
     if max_tokens is None:
         max_tokens = body.max_tokens
-    return GenerationRequest(
-        model=body.model,
-        prompts=[chat_prompt(body.messages, body.chat_template_kwargs)],
-        params=_params(body, max_tokens, logprobs),
+    return GenerationRequest.of_chat(
+        body.model,
+        _conversation(body),
+        _params(body, max_tokens, logprobs),
         n=body.n or 1,
         priority=body.priority or 0,
         adapters=_adapters(body),
@@ -92,16 +95,24 @@ def _adapters(body: SamplingFields) -> list[AdapterUse]:
 
 
 def chat_prompt(messages: Sequence[ChatMessage], options: dict[str, Any] | None) -> ChatPrompt:
-    """A conversation as its template expects it.
+    """A conversation without tools, as its template expects it.
 
     Raises:
         InvalidRequestError: the options would set what the template gets from elsewhere.
     """
-    if reserved := _RESERVED_OPTIONS & (options or {}).keys():
-        raise InvalidRequestError(
-            f"chat_template_kwargs may not set {sorted(reserved)}", param="chat_template_kwargs"
-        )
-    return ChatPrompt(messages=[_message(m) for m in messages], options=options or {})
+    templated = [template_message(message) for message in messages]
+    return Conversation(messages=templated, options=options or {}).prompt()
+
+
+def _conversation(body: ChatRequest) -> Conversation:
+    effort = body.reasoning_effort
+    return Conversation(
+        messages=[template_message(message) for message in body.messages],
+        tools=tool_use(body.tools, body.tool_choice, body.parallel_tool_calls),
+        thinking=None if effort is None else effort != "none",
+        effort=None if effort == "none" else effort,
+        options=body.chat_template_kwargs or {},
+    )
 
 
 def text_or_token_prompts(
@@ -131,14 +142,6 @@ def text_or_token_prompts(
         f"{param} must be a string, a list of strings, a list of token ids, or a list of such lists",
         param=param,
     )
-
-
-def _refuse_unavailable(body: ChatRequest) -> None:
-    """Say no to what would otherwise be ignored in silence."""
-    if body.tools and body.tool_choice != "none":
-        raise InvalidRequestError("tools are not available in this version", param="tools")
-    if body.top_logprobs and not body.logprobs:
-        raise InvalidRequestError("top_logprobs needs logprobs: true", param="top_logprobs")
 
 
 def _params(body: SamplingFields, max_tokens: int | None, logprobs: int | None) -> SamplingParams:
@@ -175,32 +178,6 @@ def _bias(bias: dict[str, float] | None) -> dict[int, float]:
         raise InvalidRequestError(
             "the keys of logit_bias must be token ids", param="logit_bias"
         ) from error
-
-
-def _message(message: ChatMessage) -> dict[str, Any]:
-    """A message as chat templates expect it: plain text, and `system` for `developer`."""
-    role = "system" if message.role == "developer" else message.role
-    result: dict[str, Any] = {"role": role, "content": _text(message.content)}
-    for name in ("name", "tool_calls", "tool_call_id"):
-        if (value := getattr(message, name)) is not None:
-            result[name] = value
-    return result
-
-
-def _text(content: str | list[dict[str, Any]] | None) -> str:
-    if content is None:
-        return ""
-    if isinstance(content, str):
-        return content
-    parts = []
-    for part in content:
-        kind, text = part.get("type"), part.get("text")
-        if kind != "text" or not isinstance(text, str):
-            raise InvalidRequestError(
-                f"content parts of type {kind!r} are not supported by this model", param="messages"
-            )
-        parts.append(text)
-    return "".join(parts)
 
 
 def _are(values: list[Any], kind: type) -> bool:

@@ -17,6 +17,7 @@ from inferflux_core.engine.constraints.vocabulary import build_vocabulary
 from inferflux_core.engine.runner import Tokenizer
 from inferflux_core.engine.sampling_params import Constraint
 from inferflux_core.errors import InvalidRequestError, QueueFullError
+from inferflux_core.tool_calls.formats import GENERIC, ToolFormat
 
 __all__ = ["ConstraintCompiler"]
 
@@ -25,7 +26,7 @@ _CACHE_SECONDS: Final = 2.0
 """What is compiled takes at most 150 MB per second that it took, so this bounds the cache's memory."""
 _MAX_DEBT_SECONDS: Final = 4.0
 _REPAID_PER_SECOND: Final = 0.25
-_NAMES: Final = {"json_schema": "JSON schema"}
+_NAMES: Final = {"json_schema": "JSON schema", "tool_calls": "set of tools"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +46,12 @@ class ConstraintCompiler:
 
     Args:
         tokenizer: of the model; it is read when the first constraint comes.
+        tool_format: how the model spells tool calls.
     """
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    def __init__(self, tokenizer: Tokenizer, tool_format: ToolFormat = GENERIC) -> None:
         self._tokenizer = tokenizer
+        self._tool_format = tool_format
         self._vocabulary: LLTokenizer | None = None
         self._trial = Trial()
         self._cache: OrderedDict[tuple[str, str], _Compiled] = OrderedDict()
@@ -85,7 +88,7 @@ class ConstraintCompiler:
         began = time.monotonic()
         matcher: LLMatcher | None = None
         try:
-            grammar = self._trial.compile(constraint.kind, constraint.value)
+            grammar = self._trial.compile(constraint.kind, constraint.value, self._tool_format.name)
         except InvalidRequestError as error:
             problem = error.message
         else:

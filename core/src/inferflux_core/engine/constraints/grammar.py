@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 from llguidance import LLMatcher, LLParserLimits
 from llguidance.gbnf_to_lark import any_to_lark
 
+from inferflux_core.tool_calls.formats import GENERIC, ToolFormat
+from inferflux_core.tool_calls.grammar import calls_grammar
+
 if TYPE_CHECKING:
     from llguidance._lib import JsonCompileOptions
 
@@ -30,12 +33,13 @@ _FORMAT: JsonCompileOptions = {
 }
 
 
-def to_grammar(kind: str, value: str) -> str:
+def to_grammar(kind: str, value: str, tool_format: ToolFormat = GENERIC) -> str:
     """Translate a constraint.
 
     Args:
         kind: as in `Constraint`.
         value: likewise.
+        tool_format: how the model spells tool calls.
 
     Returns:
         A grammar for `LLMatcher`, which may still find fault with it.
@@ -49,6 +53,10 @@ def to_grammar(kind: str, value: str) -> str:
         return LLMatcher.grammar_from_regex(value)
     if kind == "choice":
         return LLMatcher.grammar_from_lark(_alternatives(value))
+    if kind == "tool_calls":
+        return LLMatcher.grammar_from_lark(
+            calls_grammar(json.loads(value), tool_format, {**_FORMAT, "lenient": False})
+        )
     assert kind == "grammar", kind
     try:
         return LLMatcher.grammar_from_lark(any_to_lark(value))

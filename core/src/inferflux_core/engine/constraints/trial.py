@@ -42,7 +42,7 @@ class Trial:
         )
         weakref.finalize(self, _end, self._process)
 
-    def compile(self, kind: str, value: str) -> str:
+    def compile(self, kind: str, value: str, tool_format: str) -> str:
         """Compile a constraint within the limits on time and memory.
 
         Returns:
@@ -58,7 +58,7 @@ class Trial:
         assert process.stdin is not None
         assert process.stdout is not None
         try:
-            process.stdin.write(json.dumps([kind, value]).encode() + b"\n")
+            process.stdin.write(json.dumps([kind, value, tool_format]).encode() + b"\n")
             process.stdin.flush()
             line = process.stdout.readline()
         except BrokenPipeError:

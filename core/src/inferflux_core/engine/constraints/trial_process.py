@@ -1,8 +1,9 @@
 """Compiles constraints on trial, until one of them takes too long.
 
-Reads `[kind, value]` as a line of JSON from its input for each, and answers with `{"grammar": ...}` or
-`{"error": ...}`. It ends without an answer when a constraint takes too much time or memory: no setting
-of llguidance bounds all that it does to compile, and a thread inside it cannot be interrupted.
+Reads `[kind, value, tool format]` as a line of JSON from its input for each, and answers with
+`{"grammar": ...}` or `{"error": ...}`. It ends without an answer when a constraint takes too much time or
+memory: no setting of llguidance bounds all that it does to compile, and a thread inside it cannot be
+interrupted.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import sys
 from llguidance import LLMatcher, LLTokenizer
 
 from inferflux_core.engine.constraints.grammar import LIMITS, to_grammar
+from inferflux_core.tool_calls.formats import FORMATS
 
 __all__ = ["MAX_BYTES", "MAX_FORCED_BYTES", "MAX_SECONDS", "main"]
 
@@ -37,10 +39,10 @@ class _Bytes:
         return list(text.encode() if isinstance(text, str) else text)
 
 
-def _try(tokenizer: LLTokenizer, kind: str, value: str) -> dict[str, str]:
+def _try(tokenizer: LLTokenizer, kind: str, value: str, tool_format: str) -> dict[str, str]:
     """Do all that a request will: compile, compute the first mask and the first forced tokens."""
     try:
-        grammar = to_grammar(kind, value)
+        grammar = to_grammar(kind, value, FORMATS[tool_format])
     except (ValueError, RecursionError) as error:
         return {"error": str(error)}
     matcher = LLMatcher(tokenizer, grammar, log_level=0, limits=LIMITS)
@@ -63,9 +65,9 @@ def main() -> None:
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     tokenizer = LLTokenizer(_Bytes(), eos_token=[_EOS_ID])  # type: ignore[arg-type]
     for line in sys.stdin.buffer:
-        kind, value = json.loads(line)
+        kind, value, tool_format = json.loads(line)
         signal.setitimer(signal.ITIMER_REAL, MAX_SECONDS)
-        answer = _try(tokenizer, kind, value)
+        answer = _try(tokenizer, kind, value, tool_format)
         signal.setitimer(signal.ITIMER_REAL, 0)
         sys.stdout.buffer.write(json.dumps(answer).encode() + b"\n")
         sys.stdout.buffer.flush()

@@ -1,0 +1,38 @@
+"""OpenAI's API, with the extensions of servers that speak it."""
+
+from __future__ import annotations
+
+from litestar import Response
+
+from inferflux_api.dialects.dialect import Dialect
+from inferflux_api.dialects.openai import (
+    adapters,
+    embeddings,
+    models,
+    rerank,
+    routes,
+    tokenization,
+)
+from inferflux_api.dialects.openai.errors import error_body, error_headers
+from inferflux_core.errors import InferFluxError
+
+__all__ = ["OPENAI"]
+
+
+def _respond_error(error: InferFluxError) -> Response[bytes]:
+    return Response(error_body(error), status_code=error.status, headers=error_headers(error))
+
+
+OPENAI = Dialect(
+    name="openai",
+    routes=[
+        *routes.ROUTES,
+        *models.ROUTES,
+        *embeddings.ROUTES,
+        *rerank.ROUTES,
+        *tokenization.ROUTES,
+        *adapters.ROUTES,
+    ],
+    prefixes=("/",),
+    respond_error=_respond_error,
+)

@@ -1,0 +1,22 @@
+"""The dialects that are served. A new one is a folder and a line here."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from inferflux_api.dialects.dialect import Dialect
+from inferflux_api.dialects.openai.dialect import OPENAI
+
+__all__ = ["DIALECTS", "dialect_of"]
+
+DIALECTS: Final = (OPENAI,)
+_BY_PREFIX: Final = sorted(
+    ((prefix, dialect) for dialect in DIALECTS for prefix in dialect.prefixes),
+    key=lambda pair: len(pair[0]),
+    reverse=True,
+)
+
+
+def dialect_of(path: str) -> Dialect:
+    """The dialect in whose shape errors under a path are told."""
+    return next(dialect for prefix, dialect in _BY_PREFIX if path.startswith(prefix))
