@@ -1,10 +1,12 @@
-"""A backend for tests: prompts tell it what to do wrong.
+"""A backend for tests: prompts tell it what to do wrong, and what to say.
 
 `[slow]` makes every step of the batch take 20 ms, `[crash]` kills the process as a failed assert would,
 `[fail]` reports a failed pass, `[lost]` reports a lost runner, `[nan]` computes logits that are not
-numbers. A model named `for-another-cpu` dies while it is loaded. Anything else is answered as the
-deterministic runner does, in lower-case letters. An embedding counts letters; a model named `ranks`
-scores documents by the letters they share with the query, and a model named `embeds` only embeds.
+numbers. `[say]text[/say]` is answered with that text and nothing else. Anything else is answered as the
+deterministic runner does, in lower-case letters. An embedding counts letters.
+
+Names of models matter, too: `for-another-cpu` dies while it is loaded, `thinks` has a template that opens
+its reasoning, `ranks` scores documents by the letters they share with the query, `embeds` only embeds.
 """
 
 from __future__ import annotations
@@ -18,11 +20,15 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from inferflux_core.backends.byte_tokenizer import EOS_ID
 from inferflux_core.config.schema import ModelConfig, RuntimeConfig
 from inferflux_core.engine.runner import ModelOutput, RunnerError, Work
 from inferflux_core.hookspecs import hookimpl
 from inferflux_core.specs import BackendSpec, Probe
 from inferflux_core.testing import DeterministicRunner
+
+_ASSISTANT = b"assistant: "
+_THINKING = "{% if enable_thinking is not defined or enable_thinking %}<think>\n{% endif %}"
 
 
 class ScriptedRunner(DeterministicRunner):
@@ -34,6 +40,11 @@ class ScriptedRunner(DeterministicRunner):
             self.capabilities, embeds=True, ranks=name == "ranks", generates=name != "embeds"
         )
         self._scripts: dict[int, bytes] = {}
+        # By hash, so that a prefix which comes out of the cache is known too.
+        self._texts: dict[int, bytes] = {}
+        if name == "thinks":
+            assert self.tokenizer.chat_template is not None
+            self.tokenizer.chat_template += _THINKING + "{# </think> #}"
 
     def execute(self, batch: Sequence[Work]) -> Iterator[ModelOutput]:
         """Do as the prompts of the batch say, then compute it."""
@@ -90,9 +101,31 @@ class ScriptedRunner(DeterministicRunner):
     def logits(self, state: int) -> NDArray[np.float32]:
         """Favour letters, so that answers are text."""
         values = super().logits(state)
+        if (said := _next_byte(self._texts.get(state, b""))) is not None:
+            values[said] = 1000
+            return values
         values[: ord("a")] -= 100
         values[ord("z") + 1 :] -= 100
         return values
+
+    def _advance(self, work: Work) -> list[int]:
+        before = self._states.get(work.slot, [])
+        text = self._texts.get(before[-1], b"") if before else b""
+        states = super()._advance(work)
+        for state, token_id in zip(states, work.token_ids, strict=True):
+            text += self.tokenizer.piece(token_id)
+            self._texts[state] = text
+        return states
+
+
+def _next_byte(text: bytes) -> int | None:
+    """What comes next where a prompt says what to say; the end of the answer after all of it."""
+    before, end, after = text.rpartition(b"[/say]")
+    if not end:
+        return None
+    script = before.rpartition(b"[say]")[2]
+    said = after.rpartition(_ASSISTANT)[2].removeprefix(b"<think>\n")
+    return script[len(said)] if script.startswith(said) and said != script else EOS_ID
 
 
 def _load(model: ModelConfig, runtime: RuntimeConfig) -> ScriptedRunner:

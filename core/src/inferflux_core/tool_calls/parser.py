@@ -152,13 +152,6 @@ class AnswerParser:
         if not self._schemas:
             out.content += text
             return ""
-        opening = self._format.opening
-        before, found, after = text.partition(opening)
-        if found:
-            self._show(before if before.strip() else "", out)
-            self._opened = opening
-            self._state = self._between
-            return after
         if self._blank and self._format.bare:
             begun = text.lstrip()
             fenced = begun.removeprefix(_FENCE).lstrip()
@@ -168,6 +161,13 @@ class AnswerParser:
                 return fenced
             if not final and (not fenced or _FENCE.startswith(begun)):
                 return text
+        opening = self._format.opening
+        before, found, after = text.partition(opening)
+        if found:
+            self._show(before if before.strip() else "", out)
+            self._opened = opening
+            self._state = self._between
+            return after
         keep = 0 if final else _tail(text, opening)
         self._show(text[: len(text) - keep], out)
         return text[len(text) - keep :]
