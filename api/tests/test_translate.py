@@ -102,7 +102,8 @@ def test_other_shapes_are_refused(prompt: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "fields", [{"suffix": "x"}, {"best_of": 2, "n": 3}, {"best_of": 2, "stream": True}]
+    "fields",
+    [{"suffix": "x", "echo": True}, {"best_of": 2, "n": 3}, {"best_of": 2, "stream": True}],
 )
 def test_what_cannot_be_had_is_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(InvalidRequestError) as caught:

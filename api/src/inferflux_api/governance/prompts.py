@@ -7,7 +7,13 @@ from typing import Any
 
 import msgspec
 
-from inferflux_core.engine.protocol import ChatPrompt, Prompt, TextPrompt, TokenPrompt
+from inferflux_core.engine.protocol import (
+    ChatPrompt,
+    InfillPrompt,
+    Prompt,
+    TextPrompt,
+    TokenPrompt,
+)
 from inferflux_core.errors import InvalidRequestError
 
 __all__ = ["Check", "checked_prompt"]
@@ -26,6 +32,8 @@ def checked_prompt(prompt: Prompt, check: Check) -> Prompt:
     """
     if isinstance(prompt, TextPrompt):
         return msgspec.structs.replace(prompt, text=check(prompt.text))
+    if isinstance(prompt, InfillPrompt):
+        return InfillPrompt(prefix=check(prompt.prefix), suffix=check(prompt.suffix))
     if isinstance(prompt, TokenPrompt):
         raise InvalidRequestError(
             "prompts of token ids are refused while guardrails are active; send text",

@@ -60,6 +60,7 @@ def describe_adapter(adapter: ServedAdapter, model: ServedModel) -> dict[str, An
 def _of_last_load(info: ModelInfo) -> dict[str, Any]:
     abilities = {
         "generate": info.generates,
+        "infill": info.infills,
         "embed": info.embeds,
         "rank": info.ranks,
         "adapters": info.hosts_adapters,

@@ -187,6 +187,7 @@ def _describe(
         embeds=capabilities.embeds,
         ranks=capabilities.ranks,
         generates=capabilities.generates,
+        infills=factory.infill is not None,
         chat_template=factory.chat_template,
         tool_format=factory.tool_format.name,
         reasoning=(reasoning.opening, reasoning.closing) if reasoning else None,

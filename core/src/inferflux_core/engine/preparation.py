@@ -11,10 +11,12 @@ from inferflux_core.engine.constraints.after_reasoning import AfterReasoning
 from inferflux_core.engine.constraints.compiler import ConstraintCompiler
 from inferflux_core.engine.constraints.state import ConstraintState
 from inferflux_core.engine.detokenizer import Detokenizer
+from inferflux_core.engine.infill import detect_infill
 from inferflux_core.engine.protocol import (
     AdapterUse,
     ChatPrompt,
     Generate,
+    InfillPrompt,
     Prompt,
     TextPrompt,
 )
@@ -46,6 +48,7 @@ class RequestFactory:
         chat_template: source of the template, if there is one.
         tool_format: how the model spells tool calls.
         reasoning: what it writes around its reasoning, if it reasons.
+        infill: how it is asked to write between two texts, if it can.
 
     Raises:
         ModelLoadError: the template cannot be read or compiled.
@@ -76,7 +79,9 @@ class RequestFactory:
         self.chat_template = source
         self.tool_format = detect_format(source)
         self.reasoning = detect_reasoning(source)
+        self.infill = detect_infill(tokenizer)
         markers = markers_of(self.tool_format, self.reasoning)
+        self._unmarked = tokenizer
         self._tokenizer: Tokenizer = MarkedTokenizer(tokenizer, markers)
         self._constraints = ConstraintCompiler(self._tokenizer, self.tool_format)
 
@@ -150,8 +155,23 @@ class RequestFactory:
             return self._tokenizer.encode(
                 prompt.text, add_special=prompt.add_special, parse_special=True
             ), False
+        if isinstance(prompt, InfillPrompt):
+            return self._infilled(prompt), False
         self.check_token_ids(prompt.token_ids)
         return list(prompt.token_ids), False
+
+    def _infilled(self, prompt: InfillPrompt) -> list[int]:
+        if self.infill is None:
+            raise InvalidRequestError(
+                "this model cannot fill in the middle: its vocabulary has no tokens for it; leave "
+                "out `suffix`",
+                param="suffix",
+            )
+        texts = (prompt.prefix, prompt.suffix)
+        # What the caller wrote is text, even if it looks like a control token.
+        return self.infill.prompt(
+            *(self._unmarked.encode(t, add_special=False, parse_special=False) for t in texts)
+        )
 
     def _constrained(
         self, constraint: Constraint | None, *, in_reasoning: bool

@@ -31,6 +31,7 @@ __all__ = [
     "EngineStats",
     "Event",
     "Generate",
+    "InfillPrompt",
     "LoadAdapter",
     "LoadFailed",
     "LoadModel",
@@ -88,7 +89,14 @@ class ChatPrompt(_Frame, frozen=True):
     options: dict[str, Any] = {}
 
 
-Prompt = TextPrompt | TokenPrompt | ChatPrompt
+class InfillPrompt(_Frame, frozen=True):
+    """Two texts between which the model shall write; for models with `ModelInfo.infills`."""
+
+    prefix: str
+    suffix: str
+
+
+Prompt = TextPrompt | TokenPrompt | ChatPrompt | InfillPrompt
 
 
 class LoadModel(_Frame, frozen=True):
@@ -213,6 +221,7 @@ class ModelInfo(_Frame, frozen=True):
         embeds: whether it embeds texts.
         ranks: whether it scores documents.
         generates: whether it generates text.
+        infills: whether it writes between two texts.
         chat_template: its source; without one, it cannot take conversations.
         tool_format: how it spells tool calls; a name in `inferflux_core.tool_calls.formats`.
         reasoning: what it writes before and after its reasoning, if it reasons.
@@ -229,6 +238,7 @@ class ModelInfo(_Frame, frozen=True):
     embeds: bool = False
     ranks: bool = False
     generates: bool = True
+    infills: bool = False
     chat_template: str | None = None
     tool_format: str = "generic"
     reasoning: tuple[str, str] | None = None

@@ -18,7 +18,14 @@ from inferflux_api.dialects.openai.schemas import (
 )
 from inferflux_api.dialects.openai.tools import tool_use
 from inferflux_api.generation import GenerationRequest
-from inferflux_core.engine.protocol import AdapterUse, ChatPrompt, TextPrompt, TokenPrompt
+from inferflux_core.engine.protocol import (
+    AdapterUse,
+    ChatPrompt,
+    InfillPrompt,
+    Prompt,
+    TextPrompt,
+    TokenPrompt,
+)
 from inferflux_core.engine.sampling_params import SamplingParams
 from inferflux_core.errors import InvalidRequestError
 
@@ -55,8 +62,6 @@ def completion_request(body: CompletionRequest) -> GenerationRequest:
     Raises:
         InvalidRequestError: it asks for what this server does not do.
     """
-    if body.suffix:
-        raise InvalidRequestError("suffix is not available in this version", param="suffix")
     # OpenAI's own default for this endpoint.
     max_tokens = 16 if body.max_tokens is None else body.max_tokens
     params = _params(body, max_tokens, body.logprobs)
@@ -65,7 +70,7 @@ def completion_request(body: CompletionRequest) -> GenerationRequest:
         params = msgspec.structs.replace(params, prompt_logprobs=body.logprobs or 0)
     return GenerationRequest(
         model=body.model,
-        prompts=[*text_or_token_prompts(body.prompt, param="prompt", most=_MAX_PROMPTS)],
+        prompts=_completion_prompts(body),
         params=params,
         n=body.n or 1,
         best_of=_best_of(body),
@@ -73,6 +78,18 @@ def completion_request(body: CompletionRequest) -> GenerationRequest:
         priority=body.priority or 0,
         adapters=_adapters(body),
     )
+
+
+def _completion_prompts(body: CompletionRequest) -> list[Prompt]:
+    prompts = text_or_token_prompts(body.prompt, param="prompt", most=_MAX_PROMPTS)
+    if not body.suffix:
+        return [*prompts]
+    if body.echo:
+        raise InvalidRequestError("suffix and echo do not go together", param="echo")
+    texts = [prompt.text for prompt in prompts if isinstance(prompt, TextPrompt)]
+    if len(texts) < len(prompts):
+        raise InvalidRequestError("suffix needs prompts that are text", param="prompt")
+    return [InfillPrompt(prefix=text, suffix=body.suffix) for text in texts]
 
 
 def _best_of(body: CompletionRequest) -> int | None:
