@@ -13,6 +13,8 @@ from litestar.openapi import OpenAPIConfig
 from litestar.routes import ASGIRoute, BaseRoute, HTTPRoute, WebSocketRoute
 
 from inferflux_api import health
+from inferflux_api.batches.runner import BatchRunner
+from inferflux_api.dialects.openai.dispatch import answerer
 from inferflux_api.dialects.registry import DIALECTS, dialect_of
 from inferflux_api.governance.authentication import authorise, scope_of
 from inferflux_api.http.disconnect import ClientDisconnectedError
@@ -30,6 +32,8 @@ def create_app(server: Server) -> Litestar:
     Raises:
         LookupError: a route names no scope; nothing is served by mistake.
     """
+    batches = BatchRunner(server.files, answerer(server))
+    server.on_stop.append(batches.stop)
     app = Litestar(
         route_handlers=[
             *health.ROUTES,
@@ -45,7 +49,7 @@ def create_app(server: Server) -> Litestar:
         openapi_config=OpenAPIConfig(
             title="InferFlux", version="1", enabled_endpoints=set(), render_plugins=[]
         ),
-        state=State({"server": server} | _shared()),
+        state=State({"server": server, "batches": batches} | _shared()),
         logging_config=None,
         request_max_body_size=server.config.server.max_body_bytes,
     )

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
 
 from inferflux_api.conversation import NO_TOOLS, Conversation, ToolUse
 from inferflux_core.engine.protocol import AdapterUse, Prompt, TokenReport
 from inferflux_core.engine.sampling_params import SamplingParams
 from inferflux_core.tool_calls.parser import ToolCallDelta
 
-__all__ = ["Delta", "Echo", "GenerationRequest", "Usage"]
+__all__ = ["LOWEST_PRIORITY", "Delta", "Echo", "GenerationRequest", "Usage"]
+
+LOWEST_PRIORITY: Final = 1000
+"""Of requests that wait until nothing else does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +64,10 @@ class GenerationRequest:
             tools=conversation.tools,
             **rest,
         )
+
+    def after_everything_else(self) -> GenerationRequest:
+        """The same with the lowest priority there is."""
+        return replace(self, priority=LOWEST_PRIORITY)
 
     @property
     def candidates(self) -> int:

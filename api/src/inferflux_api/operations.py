@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from inferflux_api.engines import Target
 from inferflux_api.governance.prompts import Check, checked_prompt
@@ -28,9 +28,11 @@ from inferflux_core.engine.protocol import (
     Tokens,
 )
 from inferflux_core.errors import InferFluxError, InvalidRequestError
-from inferflux_core.guardrails import Direction
+from inferflux_core.guardrails import Direction, GuardrailContext
 
-__all__ = ["Operations", "Result"]
+__all__ = ["Operations", "Result", "Verdict"]
+
+_GUARDRAILS: Final = "guardrails"
 
 T = TypeVar("T", bound=Answer)
 
@@ -51,6 +53,21 @@ class Result(Generic[T]):
     model: str
     max_model_len: int
     answer: T
+    headers: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What guardrails say.
+
+    Attributes:
+        id: of the request.
+        objections: for each text, by name of the guardrail.
+        headers: for the response.
+    """
+
+    id: str
+    objections: list[dict[str, bool]]
     headers: dict[str, str]
 
 
@@ -127,6 +144,33 @@ class Operations:
             lambda _, call_id: Detokenize(call_id=call_id, token_ids=token_ids),
             Text,
         )
+
+    async def moderate(self, principal: Principal, texts: Sequence[str]) -> Verdict:
+        """What the guardrails say of texts.
+
+        Raises:
+            InvalidRequestError: there is no guardrail to ask.
+            InferFluxError: it was refused, or failed.
+        """
+        pipeline = self._pipeline
+        headers = await pipeline.limiter.check(principal)
+        if not pipeline.guardrails.active:
+            raise InvalidRequestError(
+                "this server has no guardrails to moderate with; set `guardrails` in its configuration"
+            )
+        request_id = secrets.token_hex(12)
+        pipeline.audit.received(request_id, principal, _GUARDRAILS)
+        context = GuardrailContext(request_id, principal.tenant, _GUARDRAILS, Direction.PROMPT)
+        objections = [pipeline.guardrails.objections(context, text) for text in texts]
+        pipeline.audit.completed(
+            request_id,
+            principal,
+            _GUARDRAILS,
+            outcome="stop",
+            prompt_tokens=0,
+            completion_tokens=0,
+        )
+        return Verdict(request_id, objections, headers)
 
     async def _run(
         self,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import TypedDict
 
 from inferflux_api.engines import EnginePool
+from inferflux_api.files import FileStore
 from inferflux_api.governance.audit import AuditLog
 from inferflux_api.governance.authentication import ApiKeys, Authenticator
 from inferflux_api.governance.guardrails import GuardrailPipeline
@@ -47,6 +48,9 @@ class BodyLimits(TypedDict):
 class Server:
     """The parts of a running server.
 
+    Attributes:
+        on_stop: what else has to end before the models do.
+
     Args:
         config: the whole configuration.
         passphrase: opens `config.policy_store` if that is sealed.
@@ -60,6 +64,7 @@ class Server:
         config = apply_policy(config, policy) if policy else config
         self.config = config
         self.draining = False
+        self.on_stop: list[Callable[[], Awaitable[None]]] = []
         self.plugins = PluginManager(strict=config.plugins.strict, trace=config.plugins.trace)
         self.metrics = Metrics(self._loads)
         providers = _providers(config, policy, self.plugins)
@@ -67,6 +72,7 @@ class Server:
             logger.warning("nobody can be authenticated: set auth.api_keys, or another provider")
         self.authenticator = Authenticator(providers)
         self.audit = AuditLog(config.audit.path)
+        self.files = FileStore(config.files.path, config.files.max_bytes)
         self.engines = EnginePool(
             config, self.plugins, lambda *labels: self.metrics.restarts.labels(*labels).inc()
         )
@@ -98,9 +104,12 @@ class Server:
     async def stop(self) -> None:
         """Finish what runs, then let everything go."""
         self.draining = True
+        for end in self.on_stop:
+            await end()
         await self.engines.stop(self.config.server.drain_timeout)
         await self.authenticator.stop()
         self.audit.close()
+        self.files.close()
 
     def count_error(self, error: InferFluxError) -> None:
         """Note an error that a client was told of."""

@@ -89,6 +89,21 @@ class GuardrailPipeline:
             logger.exception("a guardrail failed to start")
             raise GuardrailError("a guardrail failed; the text was not let through") from error
 
+    def objections(self, context: GuardrailContext, text: str) -> dict[str, bool]:
+        """Whether each guardrail would block a text, or change it.
+
+        Raises:
+            GuardrailError: a guardrail failed.
+        """
+        objections: dict[str, bool] = {}
+        for name, guardrail in self._guardrails.items():
+            chain = GuardrailPipeline({name: guardrail}).open(context)
+            try:
+                objections[name] = chain.feed(text) + chain.finish() != text
+            except Blocked:
+                objections[name] = True
+        return objections
+
     def check_prompt(self, context: GuardrailContext, text: str) -> str:
         """The prompt as the model may see it.
 

@@ -11,7 +11,7 @@ from litestar import Request
 
 from inferflux_core.errors import InvalidRequestError, PayloadTooLargeError
 
-__all__ = ["read_json"]
+__all__ = ["decode_json", "read_json"]
 
 T = TypeVar("T")
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
@@ -32,7 +32,15 @@ async def read_json(
         PayloadTooLargeError: more than `max_bytes`; noticed before all of it is read.
         InvalidRequestError: not JSON, nested too deeply, or not of the expected shape.
     """
-    body = await _read(request, max_bytes)
+    return decode_json(await _read(request, max_bytes), decoder, max_depth)
+
+
+def decode_json(body: bytes, decoder: msgspec.json.Decoder[T], max_depth: int) -> T:
+    """Decode a body.
+
+    Raises:
+        InvalidRequestError: not JSON, nested too deeply, or not of the expected shape.
+    """
     if not body:
         raise InvalidRequestError("the request body is empty; it must be a JSON object")
     _check_depth(body, max_depth)

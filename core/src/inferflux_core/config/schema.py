@@ -13,6 +13,7 @@ __all__ = [
     "AuditConfig",
     "AuthConfig",
     "Config",
+    "FilesConfig",
     "GuardrailsConfig",
     "LoggingConfig",
     "ModelConfig",
@@ -158,6 +159,14 @@ class AuditConfig(Section, frozen=True):
     path: str | None = None
 
 
+class FilesConfig(Section, frozen=True):
+    """Uploaded files and batches; null keeps them in a temporary folder until the server ends."""
+
+    path: str | None = None
+    max_bytes: PositiveInt = 1024 * 1024 * 1024
+    max_file_bytes: PositiveInt = 200 * 1024 * 1024
+
+
 class PluginsConfig(Section, frozen=True):
     """How the plugin system behaves."""
 
@@ -184,6 +193,7 @@ class Config(Section, frozen=True):
     rate_limit: RateLimitConfig = RateLimitConfig()
     audit: AuditConfig = AuditConfig()
     policy_store: str | None = None
+    files: FilesConfig = FilesConfig()
     plugins: PluginsConfig = PluginsConfig()
     logging: LoggingConfig = LoggingConfig()
 

@@ -7,8 +7,11 @@ from litestar import Response
 from inferflux_api.dialects.dialect import Dialect
 from inferflux_api.dialects.openai import (
     adapters,
+    batches,
     embeddings,
+    files,
     models,
+    moderations,
     rerank,
     routes,
     tokenization,
@@ -32,6 +35,9 @@ OPENAI = Dialect(
         *rerank.ROUTES,
         *tokenization.ROUTES,
         *adapters.ROUTES,
+        *moderations.ROUTES,
+        *files.ROUTES,
+        *batches.ROUTES,
     ],
     prefixes=("/",),
     respond_error=_respond_error,

@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 from inferflux_api.dialects.openai.translate import text_or_token_prompts
 from inferflux_api.http.body import read_json
 from inferflux_api.http.disconnect import unless_disconnected
+from inferflux_api.operations import Result
 from inferflux_api.server import Server
+from inferflux_core.auth import Principal
 from inferflux_core.engine.protocol import Embeddings
 from inferflux_core.errors import InvalidRequestError
 
-__all__ = ["ROUTES", "EmbeddingRequest"]
+__all__ = ["ROUTES", "EmbeddingRequest", "embedding_body"]
 
 MAX_INPUTS: Final = 2048
 
@@ -55,10 +57,30 @@ async def embeddings(request: Request[Any, Any, Any]) -> Response[bytes]:
     """Embed texts; every embedding has the length 1."""
     server: Server = request.app.state.server
     body = await read_json(request, _decoder, **server.body_limits)
+    result = await unless_disconnected(request.receive, _embed(server, request.user, body))
+    return Response(_content(body, result), media_type="application/json", headers=result.headers)
+
+
+async def embedding_body(
+    server: Server, principal: Principal, body: EmbeddingRequest
+) -> tuple[str, bytes]:
+    """The id of a request, and the body of its answer.
+
+    Raises:
+        InferFluxError: it was refused, or failed.
+    """
+    result = await _embed(server, principal, body)
+    return result.id, _content(body, result)
+
+
+async def _embed(
+    server: Server, principal: Principal, body: EmbeddingRequest
+) -> Result[Embeddings]:
     inputs = text_or_token_prompts(body.input, param="input", most=MAX_INPUTS)
-    result = await unless_disconnected(
-        request.receive, server.operations.embed(request.user, body.model, inputs)
-    )
+    return await server.operations.embed(principal, body.model, inputs)
+
+
+def _content(body: EmbeddingRequest, result: Result[Embeddings]) -> bytes:
     vectors = _normalised(result.answer, body.dimensions)
     as_text = body.encoding_format == "base64"
     content = {
@@ -79,9 +101,7 @@ async def embeddings(request: Request[Any, Any, Any]) -> Response[bytes]:
             "total_tokens": result.answer.num_tokens,
         },
     }
-    return Response(
-        msgspec.json.encode(content), media_type="application/json", headers=result.headers
-    )
+    return msgspec.json.encode(content)
 
 
 def _normalised(answer: Embeddings, dimensions: int | None) -> Vectors:

@@ -1,0 +1,1 @@
+"""Many requests in one file, answered when there is nothing better to do."""
