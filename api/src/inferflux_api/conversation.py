@@ -116,6 +116,7 @@ class Conversation:
         thinking: whether it shall reason first; None leaves it to the template.
         effort: how much, in the words of the template.
         options: further variables for the template.
+        continue_last: the last message is the beginning of the answer.
     """
 
     messages: list[dict[str, Any]]
@@ -123,6 +124,7 @@ class Conversation:
     thinking: bool | None = None
     effort: str | None = None
     options: dict[str, Any] = field(default_factory=dict)
+    continue_last: bool = False
 
     def prompt(self) -> ChatPrompt:
         """For the engine.
@@ -141,7 +143,10 @@ class Conversation:
             options["reasoning_effort"] = self.effort
         tools = [_for_template(tool) for tool in self.tools.offered]
         return ChatPrompt(
-            messages=self.messages, tools=tools or None, options=options | self.options
+            messages=self.messages,
+            tools=tools or None,
+            options=options | self.options,
+            continue_last=self.continue_last,
         )
 
     def constrain(self, params: SamplingParams) -> SamplingParams:

@@ -43,6 +43,7 @@ def checked_prompt(prompt: Prompt, check: Check) -> Prompt:
         messages=[_map_strings(message, check) for message in prompt.messages],
         tools=prompt.tools and [_map_strings(tool, check) for tool in prompt.tools],
         options=_map_strings(prompt.options, check),
+        continue_last=prompt.continue_last,
     )
 
 

@@ -69,6 +69,7 @@ class ChatTemplate:
         *,
         tools: list[dict[str, Any]] | None = None,
         options: dict[str, Any] | None = None,
+        continue_last: bool = False,
     ) -> str:
         """The prompt for the next assistant message.
 
@@ -76,11 +77,16 @@ class ChatTemplate:
             messages: role and content of each turn.
             tools: function definitions, if the model may call any.
             options: further variables for the template, e.g. `{"enable_thinking": False}`.
+            continue_last: end the prompt with the last message, which the model goes on with.
 
         Raises:
             InvalidRequestError: the template refuses this conversation, or fails on it.
         """
-        variables = {"add_generation_prompt": True, **(options or {}), **self._tokens}
+        variables = {
+            "add_generation_prompt": not continue_last,
+            **(options or {}),
+            **self._tokens,
+        }
         parts: list[str] = []
         length = 0
         try:
@@ -98,4 +104,16 @@ class ChatTemplate:
                 f"the model's chat template fails on this conversation: {type(error).__name__}",
                 param="messages",
             ) from error
-        return "".join(parts)
+        text = "".join(parts)
+        return _up_to_last(text, messages) if continue_last else text
+
+
+def _up_to_last(text: str, messages: list[dict[str, Any]]) -> str:
+    """A rendered conversation up to the end of what its last message says."""
+    last = str(messages[-1].get("content") or "").strip()
+    at = text.rfind(last) if last else -1
+    if at < 0:
+        raise InvalidRequestError(
+            "the model's chat template does not let an answer be continued", param="messages"
+        )
+    return text[: at + len(last)]

@@ -206,4 +206,6 @@ class RequestFactory:
                 param="messages",
             )
         messages, tools = for_template(prompt.messages, prompt.tools, self.tool_format)
-        return self._template.render(messages, tools=tools, options=prompt.options)
+        return self._template.render(
+            messages, tools=tools, options=prompt.options, continue_last=prompt.continue_last
+        )

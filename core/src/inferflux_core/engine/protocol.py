@@ -81,12 +81,14 @@ class TokenPrompt(_Frame, frozen=True):
 class ChatPrompt(_Frame, frozen=True):
     """A conversation, to be rendered by the model's own template in the engine process.
 
-    `messages` and `tools` have the shapes that Hugging Face chat templates expect.
+    `messages` and `tools` have the shapes that Hugging Face chat templates expect. With `continue_last`,
+    the last message is the beginning of the answer.
     """
 
     messages: list[dict[str, Any]]
     tools: list[dict[str, Any]] | None = None
     options: dict[str, Any] = {}
+    continue_last: bool = False
 
 
 class InfillPrompt(_Frame, frozen=True):

@@ -10,6 +10,11 @@ import msgspec
 from litestar import Request, get, post
 from litestar.params import FromPath
 
+from inferflux_api.dialects.anthropic.models import (
+    anthropic_model,
+    anthropic_page,
+    wants_anthropic,
+)
 from inferflux_api.http.body import read_json
 from inferflux_api.http.disconnect import unless_disconnected
 from inferflux_api.models.description import describe, describe_adapter
@@ -50,6 +55,11 @@ _unload_decoder = msgspec.json.Decoder(UnloadModel)
 async def list_models(request: Request[Any, Any, Any]) -> dict[str, Any]:
     """The models that are served, and their adapters."""
     server: Server = request.app.state.server
+    if wants_anthropic(request):
+        names = (
+            (name, m) for m in server.engines for name in (m.name, *(a.name for a in m.adapters))
+        )
+        return anthropic_page([anthropic_model(name, model) for name, model in names])
     entries: list[dict[str, Any]] = []
     for model in server.engines:
         entries.append(_describe(request, model))
@@ -62,6 +72,8 @@ async def get_model(request: Request[Any, Any, Any], model_id: FromPath[str]) ->
     """One model, or one adapter."""
     server: Server = request.app.state.server
     target = server.engines.resolve(model_id.strip("/"))
+    if wants_anthropic(request):
+        return anthropic_model(target.name, target.model)
     adapter = target.model.adapters.get(target.name) if target.adapters else None
     if adapter is not None:
         return describe_adapter(adapter, target.model)
