@@ -132,6 +132,7 @@ class Generation:
         self._closed = False
         self._deltas: AsyncGenerator[Delta, None] | None = None
         self._head: list[Delta] = []
+        self._prompts: list[Prompt] = []
         self.model = model
         self.model_name = request.model or model.name
         self.headers = headers
@@ -152,7 +153,7 @@ class Generation:
 
     async def start(self) -> None:
         """Check the prompts, hand them to the engine, and wait for the first delta."""
-        prompts = self._checked_prompts()
+        self._prompts = prompts = self._checked_prompts()
         await self._pipeline.engines.acquire(self.model)
         self._leased = True
         self.load_seconds = self.seconds
@@ -196,10 +197,26 @@ class Generation:
         check = partial(self._pipeline.guardrails.check_prompt, context)
         return [checked_prompt(prompt, check) for prompt in self.request.prompts]
 
-    async def _echo(self, prompt: Prompt) -> Echo:
+    async def token_ids(self, answer: str) -> list[int]:
+        """The tokens of the first prompt and of an answer to it, for those who go on from there.
+
+        Only before the generation is closed.
+        """
+        after = TextPrompt(text=answer, add_special=False)
+        return [
+            token_id
+            for prompt in (self._prompts[0], after)
+            for token_id in (await self._tokenize(prompt)).token_ids
+        ]
+
+    async def _tokenize(self, prompt: Prompt) -> Tokens:
         engine = self.model.engine
         tokens = await engine.call(Tokenize(call_id=engine.next_id(), prompt=prompt))
         assert isinstance(tokens, Tokens)
+        return tokens
+
+    async def _echo(self, prompt: Prompt) -> Echo:
+        tokens = await self._tokenize(prompt)
         text = b"".join(tokens.pieces).decode("utf-8", "replace")
         if isinstance(prompt, TextPrompt):
             text = prompt.text

@@ -26,7 +26,7 @@ class StreamRenderer(Protocol):
     def delta(self, delta: Delta) -> bytes:
         """The bytes of a delta."""
 
-    def end(self) -> bytes:
+    async def end(self) -> bytes:
         """What comes after the last delta, when all went well."""
 
     def error(self, error: InferFluxError) -> bytes:
@@ -42,7 +42,7 @@ async def stream(
         async for delta in generation.deltas():
             yield pending + renderer.delta(delta)
             pending = b""
-        last = pending + renderer.end()
+        last = pending + await renderer.end()
     except InferFluxError as error:
         server.count_error(error)
         last = pending + renderer.error(error)

@@ -89,7 +89,7 @@ class MessageRenderer:
             self._ending = _ending(delta.finish_reason, delta.stop_sequence)
         return events
 
-    def end(self) -> bytes:
+    async def end(self) -> bytes:
         """What closes the message."""
         events = b""
         if self._index < 0:

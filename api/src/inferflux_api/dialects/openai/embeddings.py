@@ -6,25 +6,21 @@ import base64
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
-import numpy as np
 from litestar import Request, Response, post
 from msgspec import Meta
-from numpy.typing import NDArray
 
 from inferflux_api.dialects.openai.translate import text_or_token_prompts
 from inferflux_api.http.body import read_json
 from inferflux_api.http.disconnect import unless_disconnected
 from inferflux_api.operations import Result
 from inferflux_api.server import Server
+from inferflux_api.vectors import normalised
 from inferflux_core.auth import Principal
 from inferflux_core.engine.protocol import Embeddings
-from inferflux_core.errors import InvalidRequestError
 
 __all__ = ["ROUTES", "EmbeddingRequest", "embedding_body"]
 
 MAX_INPUTS: Final = 2048
-
-Vectors = NDArray[np.float32]
 
 
 class EmbeddingRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,7 +77,7 @@ async def _embed(
 
 
 def _content(body: EmbeddingRequest, result: Result[Embeddings]) -> bytes:
-    vectors = _normalised(result.answer, body.dimensions)
+    vectors = normalised(result.answer, body.dimensions)
     as_text = body.encoding_format == "base64"
     content = {
         "object": "list",
@@ -102,19 +98,6 @@ def _content(body: EmbeddingRequest, result: Result[Embeddings]) -> bytes:
         },
     }
     return msgspec.json.encode(content)
-
-
-def _normalised(answer: Embeddings, dimensions: int | None) -> Vectors:
-    """Embeddings of length 1: float32, little-endian, `[inputs, dimensions]`."""
-    if dimensions is not None and dimensions > answer.size:
-        raise InvalidRequestError(
-            f"dimensions is {dimensions} and the embeddings of this model have {answer.size}",
-            param="dimensions",
-        )
-    vectors = np.frombuffer(answer.vectors, "<f4").reshape(-1, answer.size)[:, :dimensions]
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    normalised: Vectors = vectors / np.maximum(lengths, np.finfo(np.float32).tiny)
-    return normalised
 
 
 ROUTES = [embeddings]

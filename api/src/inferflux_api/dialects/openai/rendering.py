@@ -61,7 +61,7 @@ class _Renderer(ABC):
         self._opened.add(delta.index)
         return self.first(delta) + self.next(delta)
 
-    def end(self) -> bytes:
+    async def end(self) -> bytes:
         """The last events."""
         return (self._usage_chunk() if self._include_usage else b"") + _DONE
 
