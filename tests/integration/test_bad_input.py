@@ -176,3 +176,21 @@ def test_routes_that_are_not_there(
 
 def test_the_server_still_answers(server: RunningServer) -> None:
     assert post(server, json.dumps(CHAT)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"seed": 10**40},
+        {"max_tokens": 10**30},
+        {"stop_token_ids": [10**30]},
+        {"logit_bias": {str(10**30): 1}},
+        {"top_k": 10**30},
+    ],
+)
+def test_numbers_beyond_all_bounds_are_refused(
+    server: RunningServer, fields: dict[str, Any]
+) -> None:
+    body = {"messages": [{"role": "user", "content": "x"}], **fields}
+    with server.client() as client:
+        assert client.post("/v1/chat/completions", json=body).status_code == 400

@@ -9,7 +9,7 @@ from inferflux_api.pipeline import Generation
 from inferflux_core.engine.protocol import TokenReport
 from inferflux_core.tool_calls.parser import ToolCallDelta
 
-__all__ = ["Choice", "ToolCall", "collect"]
+__all__ = ["Choice", "ToolCall", "collect", "gather"]
 
 
 @dataclass(slots=True)
@@ -57,16 +57,21 @@ class Choice:
 
 
 async def collect(generation: Generation) -> list[Choice]:
-    """All choices to show, those of the first prompt first; closes the generation.
+    """All choices to show, as `gather`; closes the generation."""
+    try:
+        return await gather(generation)
+    finally:
+        await generation.close()
+
+
+async def gather(generation: Generation) -> list[Choice]:
+    """All choices to show, those of the first prompt first; the generation stays open.
 
     Where more were generated than are to be shown, the best of each prompt are, and the best comes first.
     """
     found: dict[int, Choice] = {}
-    try:
-        async for delta in generation.deltas():
-            found.setdefault(delta.index, Choice()).add(delta)
-    finally:
-        await generation.close()
+    async for delta in generation.deltas():
+        found.setdefault(delta.index, Choice()).add(delta)
     choices = [found[index] for index in sorted(found)]
     wanted = generation.request
     if wanted.best_of is None:

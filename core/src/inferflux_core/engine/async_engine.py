@@ -190,8 +190,8 @@ class AsyncEngine:
             )
         answer = self._calls[call.call_id] = asyncio.get_running_loop().create_future()
         self._idle.clear()
-        process.send(call)
         try:
+            process.send(call)
             result: Answer = await answer
         except asyncio.CancelledError:
             process.send(Abort(request_id=call.call_id))
@@ -215,14 +215,15 @@ class AsyncEngine:
         Raises:
             EngineUnavailableError: the engine is starting, restarting or draining.
             QueueFullError: `max_queue` requests are waiting already.
+            InvalidRequestError: a number of the request is beyond all bounds.
         """
         process = self._admit()
         request_id = command.request_id
         collector = self._collectors[request_id] = OutputCollector()
         self._idle.clear()
         started = time.monotonic()
-        process.send(command)
         try:
+            process.send(command)
             while True:
                 output = await collector.get()
                 finished = output.finish_reason is not None

@@ -24,7 +24,7 @@ from inferflux_core.engine.protocol import (
     decode_event,
     encode_frame,
 )
-from inferflux_core.errors import ModelLoadError, StartupError
+from inferflux_core.errors import InvalidRequestError, ModelLoadError, StartupError
 from inferflux_core.specs import BackendSpec
 
 __all__ = ["EngineProcess"]
@@ -108,9 +108,17 @@ class EngineProcess:
         return int(fields[1]) * _PAGE_BYTES
 
     def send(self, command: Command) -> None:
-        """Queue a command; a dead process is noticed by `receive`, not here."""
+        """Queue a command; a dead process is noticed by `receive`, not here.
+
+        Raises:
+            InvalidRequestError: it holds a number that does not fit into 64 bits.
+        """
+        try:
+            frame = encode_frame(command)
+        except OverflowError as error:
+            raise InvalidRequestError("a number of the request is out of range") from error
         if not self._writer.is_closing():
-            self._writer.write(encode_frame(command))
+            self._writer.write(frame)
 
     async def receive(self) -> Event:
         """The next event.

@@ -1,0 +1,46 @@
+"""Names of models as Ollama's clients write them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from inferflux_api.engines import EnginePool, Target
+from inferflux_core.errors import ModelNotFoundError
+
+__all__ = ["resolve", "with_tag"]
+
+_PREFIXES = ("registry.ollama.ai/library/", "registry.ollama.ai/", "library/")
+_LATEST = ":latest"
+
+
+def with_tag(name: str) -> str:
+    """A name with its tag, `latest` if it has none."""
+    return name if ":" in name.rpartition("/")[2] else name + _LATEST
+
+
+def resolve(engines: EnginePool, name: str) -> Target:
+    """The model or adapter that a name stands for, whatever its case, with or without the usual tag.
+
+    Raises:
+        ModelNotFoundError: there is none.
+    """
+    for candidate in _spellings(name):
+        for known in _names(engines):
+            if known.lower() == candidate:
+                return engines.resolve(known)
+    raise ModelNotFoundError(f"model '{name}' not found")
+
+
+def _spellings(name: str) -> Iterator[str]:
+    name = name.lower()
+    for prefix in ("", *_PREFIXES):
+        if name.startswith(prefix):
+            bare = name.removeprefix(prefix)
+            yield bare
+            yield bare.removesuffix(_LATEST) if bare.endswith(_LATEST) else bare + _LATEST
+
+
+def _names(engines: EnginePool) -> Iterator[str]:
+    for model in engines:
+        yield model.name
+        yield from (adapter.name for adapter in model.adapters)
