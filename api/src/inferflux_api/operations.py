@@ -17,11 +17,13 @@ from inferflux_core.auth import Principal
 from inferflux_core.engine.protocol import (
     Answer,
     Call,
+    ChatPrompt,
     Detokenize,
     Embed,
     Embeddings,
     Prompt,
     Rank,
+    Render,
     Scores,
     Text,
     Tokenize,
@@ -129,6 +131,22 @@ class Operations:
             return Tokenize(call_id=call_id, prompt=_checked(prompt, check))
 
         return await self._run(principal, model, call, Tokens)
+
+    async def render(
+        self, principal: Principal, model: str | None, prompt: ChatPrompt
+    ) -> Result[Text]:
+        """Say what a conversation looks like to a model.
+
+        Raises:
+            InferFluxError: it was refused, or failed.
+        """
+
+        def call(check: Check | None, call_id: int) -> Call:
+            checked = _checked(prompt, check)
+            assert isinstance(checked, ChatPrompt)
+            return Render(call_id=call_id, prompt=checked)
+
+        return await self._run(principal, model, call, Text)
 
     async def detokenize(
         self, principal: Principal, model: str | None, token_ids: list[int]

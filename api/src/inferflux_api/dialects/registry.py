@@ -6,12 +6,13 @@ from typing import Final
 
 from inferflux_api.dialects.anthropic.dialect import ANTHROPIC
 from inferflux_api.dialects.dialect import Dialect
+from inferflux_api.dialects.lmstudio.dialect import LMSTUDIO
 from inferflux_api.dialects.ollama.dialect import OLLAMA
 from inferflux_api.dialects.openai.dialect import OPENAI
 
 __all__ = ["DIALECTS", "dialect_of"]
 
-DIALECTS: Final = (OPENAI, ANTHROPIC, OLLAMA)
+DIALECTS: Final = (OPENAI, ANTHROPIC, OLLAMA, LMSTUDIO)
 _BY_PREFIX: Final = sorted(
     ((prefix, dialect) for dialect in DIALECTS for prefix in dialect.prefixes),
     key=lambda pair: len(pair[0]),

@@ -14,7 +14,15 @@ from inferflux_core.config import API_KEYS
 from inferflux_core.config.schema import ApiKeyConfig
 from inferflux_core.errors import AuthenticationError, PermissionDeniedError
 
-__all__ = ["PUBLIC", "ApiKeys", "Authenticator", "authorise", "scope_of"]
+__all__ = [
+    "PUBLIC",
+    "ApiKeys",
+    "Authenticator",
+    "authorise",
+    "credential_of",
+    "require",
+    "scope_of",
+]
 
 PUBLIC: Final = "public"
 """Scope of handlers that anybody may call."""
@@ -70,7 +78,16 @@ class Authenticator:
         Raises:
             AuthenticationError: there is no credential, or nobody accepts it.
         """
-        credential = _credential(connection)
+        headers = connection.headers
+        given = credential_of(headers.getall("authorization", []), headers.get("x-api-key", ""))
+        return await self.identify(given)
+
+    async def identify(self, credential: str) -> Principal:
+        """The principal behind a credential.
+
+        Raises:
+            AuthenticationError: nobody accepts it.
+        """
         for provider in self._providers:
             principal = await provider.authenticate(credential)
             if principal is not None:
@@ -105,25 +122,40 @@ async def authorise(
     authenticator: Authenticator = connection.app.state.server.authenticator
     principal = await authenticator.authenticate(connection)
     connection.scope["user"] = principal
+    require(principal, scope)
+
+
+def require(principal: Principal, scope: str) -> None:
+    """Let those through who may do it.
+
+    Raises:
+        PermissionDeniedError: the principal lacks the scope.
+    """
     if not principal.allows(scope):
         raise PermissionDeniedError(f"this key lacks the scope '{scope}'")
 
 
-def _principal(subject: str, key: ApiKeyConfig | PolicyKey) -> Principal:
-    return Principal(subject, frozenset(key.scopes), key.tenant, API_KEYS)
+def credential_of(authorization: Sequence[str], api_key: str) -> str:
+    """What a caller shows, bearer first.
 
+    Args:
+        authorization: every header of that name.
+        api_key: the header `x-api-key`, or nothing.
 
-def _credential(connection: ASGIConnection[Any, Any, Any, Any]) -> str:
-    headers = connection.headers
-    given = headers.getall("authorization", [])
-    if len(given) > 1:
+    Raises:
+        AuthenticationError: there is no credential, or more than one.
+    """
+    if len(authorization) > 1:
         raise AuthenticationError("there is more than one Authorization header")
-    if given:
-        kind, _, credential = given[0].partition(" ")
+    if authorization:
+        kind, _, credential = authorization[0].partition(" ")
         if kind.lower() != "bearer" or not credential.strip():
             raise AuthenticationError(f"the Authorization header holds no bearer key; {_HOW}")
         return credential.strip()
-    key = headers.get("x-api-key", "").strip()
-    if not key:
+    if not api_key.strip():
         raise AuthenticationError(f"an API key is required; {_HOW}")
-    return key
+    return api_key.strip()
+
+
+def _principal(subject: str, key: ApiKeyConfig | PolicyKey) -> Principal:
+    return Principal(subject, frozenset(key.scopes), key.tenant, API_KEYS)

@@ -18,6 +18,7 @@ from inferflux_core.engine.protocol import (
     Embed,
     LoadAdapter,
     Rank,
+    Render,
     Text,
     Tokenize,
     Tokens,
@@ -28,7 +29,7 @@ from inferflux_core.errors import InferFluxError, InvalidRequestError
 
 __all__ = ["CallHandler"]
 
-_QUICK: Final = (Tokenize, Detokenize)
+_QUICK: Final = (Tokenize, Detokenize, Render)
 
 
 class CallHandler:
@@ -98,6 +99,8 @@ class CallHandler:
             detokenizer = Detokenizer(self._runner.tokenizer.piece)
             text = "".join(map(detokenizer.feed, call.token_ids)) + detokenizer.finish()
             return Text(call_id=call.call_id, text=text)
+        if isinstance(call, Render):
+            return Text(call_id=call.call_id, text=self._factory.rendered(call.prompt))
         if isinstance(call, LoadAdapter):
             self._adapters.load(call.name, Path(call.path))
             return Done(call_id=call.call_id)

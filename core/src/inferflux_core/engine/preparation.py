@@ -144,7 +144,7 @@ class RequestFactory:
     def _prepared(self, prompt: Prompt) -> tuple[list[int], bool]:
         """The tokens of a prompt, and whether it ends within the model's reasoning."""
         if isinstance(prompt, ChatPrompt):
-            text = self._rendered(prompt)
+            text = self.rendered(prompt)
             bos = self._tokenizer.bos_text
             # Most templates spell BOS themselves; twice would be one too many.
             add_special = not (bos and text.startswith(bos))
@@ -198,7 +198,12 @@ class RequestFactory:
                     param="prompt",
                 )
 
-    def _rendered(self, prompt: ChatPrompt) -> str:
+    def rendered(self, prompt: ChatPrompt) -> str:
+        """A conversation as the model sees it.
+
+        Raises:
+            InvalidRequestError: the model has no template, or it refuses the conversation.
+        """
         if self._template is None:
             raise InvalidRequestError(
                 "this model has no chat template; use /v1/completions, or set `chat_template` "

@@ -42,6 +42,7 @@ __all__ = [
     "Prompt",
     "Rank",
     "Ready",
+    "Render",
     "RequestOutput",
     "Scores",
     "Shutdown",
@@ -175,6 +176,13 @@ class Detokenize(_Frame, frozen=True):
     token_ids: list[int]
 
 
+class Render(_Frame, frozen=True):
+    """Say what a conversation looks like to the model. Answered by `Text`."""
+
+    call_id: int
+    prompt: ChatPrompt
+
+
 class Embed(_Frame, frozen=True):
     """Embed texts or token sequences, as pooled by the model. Answered by `Embeddings`."""
 
@@ -204,7 +212,7 @@ class Shutdown(_Frame, frozen=True):
     """End the process."""
 
 
-Call = LoadAdapter | UnloadAdapter | Tokenize | Detokenize | Embed | Rank
+Call = LoadAdapter | UnloadAdapter | Tokenize | Detokenize | Render | Embed | Rank
 Command = LoadModel | Generate | Abort | Ping | Shutdown | Call
 
 
@@ -287,6 +295,7 @@ class TokenReport(_Frame, frozen=True):
     piece: bytes
     logprob: float
     alternatives: list[tuple[bytes, float]] = []
+    alternative_ids: list[int] = []
 
 
 class RequestOutput(_Frame, frozen=True):

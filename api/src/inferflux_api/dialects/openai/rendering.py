@@ -40,6 +40,7 @@ class _Renderer(ABC):
         self._generation = generation
         self._include_usage = include_usage
         self._opened: set[int] = set()
+        self._last: tuple[str, str | None] = ("stop", None)
         self.shows_logprobs = generation.request.params.logprobs is not None
         self._identity = {
             "id": f"{self.prefix}{generation.id}",
@@ -56,6 +57,8 @@ class _Renderer(ABC):
 
     def delta(self, delta: Delta) -> bytes:
         """The events for a delta."""
+        if delta.finish_reason is not None:
+            self._last = (delta.finish_reason, delta.stop_sequence)
         if delta.index in self._opened:
             return self.next(delta)
         self._opened.add(delta.index)
@@ -64,6 +67,11 @@ class _Renderer(ABC):
     async def end(self) -> bytes:
         """The last events."""
         return (self._usage_chunk() if self._include_usage else b"") + _DONE
+
+    def extras(self, finish_reason: str, stop_sequence: str | None) -> dict[str, Any]:
+        """What a dialect that builds on this one adds to an answer, given how it ended."""
+        del finish_reason, stop_sequence
+        return {}
 
     def error(self, error: InferFluxError) -> bytes:
         """The last events after something went wrong."""
@@ -74,8 +82,8 @@ class _Renderer(ABC):
         return self._head + choice + b"]}\n\n"
 
     def _usage_chunk(self) -> bytes:
-        usage = _encode(usage_of(self._generation.usage))
-        return self._head + b'],"usage":' + usage + b"}\n\n"
+        fields = {"usage": usage_of(self._generation.usage), **self.extras(*self._last)}
+        return self._head + b"]," + _encode(fields)[1:] + b"\n\n"
 
     @abstractmethod
     def first(self, delta: Delta) -> bytes:
@@ -97,6 +105,7 @@ class _Renderer(ABC):
                 "object": self.object,
                 "choices": [self.choice(index, choice) for index, choice in enumerate(choices)],
                 "usage": usage_of(self._generation.usage),
+                **self.extras(choices[0].finish_reason, choices[0].stop_sequence),
             }
         )
 

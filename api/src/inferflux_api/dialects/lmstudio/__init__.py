@@ -1,0 +1,1 @@
+"""LM Studio's dialects: two of REST, and the protocol of its SDKs."""

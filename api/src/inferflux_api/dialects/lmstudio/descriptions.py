@@ -1,0 +1,154 @@
+"""Models as each of LM Studio's APIs describes them."""
+
+from __future__ import annotations
+
+import re
+from importlib.metadata import version
+from typing import Any, Final
+
+from inferflux_api.models.served import ServedModel
+from inferflux_core.errors import ModelLoadError
+from inferflux_core.models import reference
+
+__all__ = [
+    "instance_info",
+    "is_embedding",
+    "model_info",
+    "quantization",
+    "runtime_info",
+    "v0_model",
+    "v1_model",
+]
+
+_PUBLISHER: Final = "inferflux"
+_QUANTIZATION: Final = re.compile(r"(?:^|[-._])(I?Q\d[\w]*|F16|BF16|F32|MXFP4)(?=\.gguf|$)", re.I)
+_BITS: Final = re.compile(r"\d+")
+
+
+def is_embedding(model: ServedModel) -> bool:
+    """Whether it only embeds, as far as is known: only a model that was loaded has told."""
+    info = model.engine.loaded_info
+    return info is not None and info.embeds and not info.generates
+
+
+def quantization(model: ServedModel) -> str | None:
+    """As the name of its file says."""
+    found = _QUANTIZATION.search(model.config.path or "")
+    return found[1].upper() if found else None
+
+
+def context_length(model: ServedModel) -> int:
+    """Tokens a sequence can hold; 0 until the model was loaded once."""
+    info = model.engine.loaded_info
+    return info.max_model_len if info else 0
+
+
+def calls_tools(model: ServedModel) -> bool:
+    """Whether its template was made for tools."""
+    info = model.engine.loaded_info
+    return info is not None and info.tool_format != "generic"
+
+
+def size_bytes(model: ServedModel) -> int:
+    """Of its files; 0 if they are out of reach."""
+    try:
+        return reference.size_bytes(model.config.path or "")
+    except ModelLoadError:
+        return 0
+
+
+def v0_model(model: ServedModel) -> dict[str, Any]:
+    """An entry of `/api/v0/models`."""
+    entry: dict[str, Any] = {
+        "id": model.name,
+        "object": "model",
+        "type": "embeddings" if is_embedding(model) else "llm",
+        "publisher": _PUBLISHER,
+        "arch": "unknown",
+        "compatibility_type": "gguf",
+        "quantization": quantization(model) or "unknown",
+        "state": "loaded" if model.is_loaded else "not-loaded",
+        "max_context_length": context_length(model),
+    }
+    if calls_tools(model):
+        entry["capabilities"] = ["tool_use"]
+    if model.is_loaded:
+        entry["loaded_context_length"] = context_length(model)
+    return entry
+
+
+def v1_model(model: ServedModel) -> dict[str, Any]:
+    """An entry of `/api/v1/models`."""
+    name = quantization(model)
+    bits = _BITS.search(name or "")
+    info = model.engine.loaded_info
+    reasons = info is not None and info.reasoning is not None
+    return {
+        "type": "embedding" if is_embedding(model) else "llm",
+        "publisher": _PUBLISHER,
+        "key": model.name,
+        "display_name": model.name,
+        "architecture": None,
+        "quantization": {"name": name, "bits_per_weight": int(bits[0])} if name and bits else None,
+        "size_bytes": size_bytes(model),
+        "params_string": None,
+        "loaded_instances": [{"id": model.name, "config": load_config(model)}]
+        if model.is_loaded
+        else [],
+        "max_context_length": context_length(model),
+        "format": "gguf",
+        "capabilities": {
+            "vision": False,
+            "trained_for_tool_use": calls_tools(model),
+            **(
+                {"reasoning": {"allowed_options": ["off", "on"], "default": "on"}}
+                if reasons
+                else {}
+            ),
+        },
+        "description": None,
+    }
+
+
+def load_config(model: ServedModel) -> dict[str, Any]:
+    """How an instance was loaded."""
+    info = model.engine.loaded_info
+    return {
+        "context_length": context_length(model),
+        "parallel": info.max_num_seqs if info else 0,
+    }
+
+
+def model_info(model: ServedModel) -> dict[str, Any]:
+    """A model, for the SDKs."""
+    info: dict[str, Any] = {
+        "type": "embedding" if is_embedding(model) else "llm",
+        "modelKey": model.name,
+        "format": "gguf",
+        "displayName": model.name,
+        # Where files lie is nobody's business.
+        "path": model.name,
+        "sizeBytes": size_bytes(model),
+        "maxContextLength": context_length(model),
+    }
+    if info["type"] == "llm":
+        info |= {"vision": False, "trainedForToolUse": calls_tools(model)}
+    return info
+
+
+def instance_info(model: ServedModel) -> dict[str, Any]:
+    """A loaded model, for the SDKs; there is one instance of each, with the model's name."""
+    return model_info(model) | {
+        "identifier": model.name,
+        "instanceReference": model.name,
+        "contextLength": context_length(model),
+    }
+
+
+def runtime_info() -> dict[str, Any]:
+    """What runs models here."""
+    return {
+        "name": "inferflux",
+        "version": version("inferflux-api"),
+        "supported_formats": ["gguf"],
+    }

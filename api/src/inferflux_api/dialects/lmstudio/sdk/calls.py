@@ -1,0 +1,176 @@
+"""What the SDKs call and get one answer to."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any, Final
+
+from inferflux_api.conversation import Conversation
+from inferflux_api.dialects.lmstudio.descriptions import instance_info, is_embedding, model_info
+from inferflux_api.dialects.lmstudio.sdk.config import PredictionConfig
+from inferflux_api.dialects.lmstudio.sdk.history import template_messages
+from inferflux_api.models.served import ServedModel
+from inferflux_api.server import Server
+from inferflux_api.vectors import normalised
+from inferflux_core.auth import Principal
+from inferflux_core.engine.protocol import TextPrompt
+from inferflux_core.errors import InvalidRequestError, ModelNotFoundError
+
+__all__ = ["CALLS", "Caller", "text_field", "wanted_model"]
+
+Parameter = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who calls, and where.
+
+    Attributes:
+        server: that is called.
+        principal: who calls.
+        namespace: `llm`, `embedding` or `system`.
+    """
+
+    server: Server
+    principal: Principal
+    namespace: str
+
+    def serves(self, model: ServedModel) -> bool:
+        """Whether a model belongs to this namespace."""
+        return is_embedding(model) == (self.namespace == "embedding")
+
+
+def wanted_model(caller: Caller, specifier: object) -> ServedModel:
+    """The model that a specifier means; without any wish, the first that fits and is loaded.
+
+    Raises:
+        ModelNotFoundError: there is none.
+        InvalidRequestError: the specifier is malformed.
+    """
+    if not isinstance(specifier, dict):
+        raise InvalidRequestError("a model specifier is an object", param="specifier")
+    name = specifier.get("instanceReference")
+    query = specifier.get("query")
+    if isinstance(query, dict):
+        name = query.get("identifier") or query.get("path")
+    if name is None:
+        loaded = (m for m in caller.server.engines if m.is_loaded and caller.serves(m))
+        if (model := next(loaded, None)) is not None:
+            return model
+        raise ModelNotFoundError("no model is loaded that fits")
+    if not isinstance(name, str):
+        raise InvalidRequestError("the name of a model is a text", param="specifier")
+    return caller.server.engines.resolve(name).model
+
+
+def text_field(parameter: Parameter, name: str) -> str:
+    """A field that has to be a text.
+
+    Raises:
+        InvalidRequestError: it is none.
+    """
+    value = parameter.get(name)
+    if not isinstance(value, str):
+        raise InvalidRequestError(f"{name} must be a text", param=name)
+    return value
+
+
+async def _list_loaded(caller: Caller, parameter: Parameter) -> list[dict[str, Any]]:
+    del parameter
+    models = (m for m in caller.server.engines if m.is_loaded and caller.serves(m))
+    return [instance_info(model) for model in models]
+
+
+async def _list_downloaded(caller: Caller, parameter: Parameter) -> list[dict[str, Any]]:
+    del parameter
+    return [model_info(model) for model in caller.server.engines]
+
+
+async def _version(caller: Caller, parameter: Parameter) -> dict[str, Any]:
+    del caller, parameter
+    return {"version": version("inferflux-api"), "build": 1}
+
+
+async def _get_model_info(caller: Caller, parameter: Parameter) -> dict[str, Any] | None:
+    try:
+        model = wanted_model(caller, parameter.get("specifier"))
+    except ModelNotFoundError:
+        if parameter.get("throwIfNotFound"):
+            raise
+        return None
+    return instance_info(model)
+
+
+async def _get_load_config(caller: Caller, parameter: Parameter) -> dict[str, Any]:
+    model = wanted_model(caller, parameter.get("specifier"))
+    info = model.engine.loaded_info
+    length = {
+        "key": f"{caller.namespace}.load.contextLength",
+        "value": info.max_model_len if info else 0,
+    }
+    return {"fields": [length]}
+
+
+async def _unload(caller: Caller, parameter: Parameter) -> None:
+    engines = caller.server.engines
+    await engines.unload(engines.get(text_field(parameter, "identifier")), drain=True)
+
+
+async def _token_ids(caller: Caller, parameter: Parameter) -> list[int]:
+    model = wanted_model(caller, parameter.get("specifier"))
+    prompt = TextPrompt(text=text_field(parameter, "inputString"))
+    result = await caller.server.operations.tokenize(caller.principal, model.name, prompt)
+    return result.answer.token_ids
+
+
+async def _tokenize(caller: Caller, parameter: Parameter) -> dict[str, Any]:
+    return {"tokens": await _token_ids(caller, parameter)}
+
+
+async def _count_tokens(caller: Caller, parameter: Parameter) -> dict[str, Any]:
+    return {"tokenCount": len(await _token_ids(caller, parameter))}
+
+
+async def _apply_template(caller: Caller, parameter: Parameter) -> dict[str, Any]:
+    model = wanted_model(caller, parameter.get("specifier"))
+    config = PredictionConfig(parameter.get("predictionConfigStack"))
+    conversation = Conversation(
+        messages=template_messages(parameter.get("history")), tools=config.tools()
+    )
+    result = await caller.server.operations.render(
+        caller.principal, model.name, conversation.prompt()
+    )
+    return {"formatted": result.answer.text}
+
+
+async def _embed(caller: Caller, parameter: Parameter) -> dict[str, Any]:
+    model = wanted_model(caller, parameter.get("modelSpecifier"))
+    prompt = TextPrompt(text=text_field(parameter, "inputString"))
+    result = await caller.server.operations.embed(caller.principal, model.name, [prompt])
+    (vector,) = normalised(result.answer, None)
+    return {"embedding": vector.tolist()}
+
+
+Call = Callable[[Caller, Parameter], Awaitable[Any]]
+_MODEL_CALLS: Final[dict[str, tuple[str, Call]]] = {
+    "listLoaded": ("read", _list_loaded),
+    "getModelInfo": ("read", _get_model_info),
+    "getLoadConfig": ("read", _get_load_config),
+    "unloadModel": ("admin", _unload),
+    "tokenize": ("generate", _tokenize),
+    "countTokens": ("generate", _count_tokens),
+}
+CALLS: Final[dict[str, dict[str, tuple[str, Call]]]] = {
+    "llm": {**_MODEL_CALLS, "applyPromptTemplate": ("generate", _apply_template)},
+    "embedding": {**_MODEL_CALLS, "embedString": ("generate", _embed)},
+    "system": {
+        "listDownloadedModels": ("read", _list_downloaded),
+        "version": ("read", _version),
+    },
+    # The SDKs connect to these, too; nothing there is called to use a model.
+    "files": {},
+    "repository": {},
+}
+"""Scope and function of every call, by namespace and name."""
