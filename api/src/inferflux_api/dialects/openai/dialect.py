@@ -17,6 +17,9 @@ from inferflux_api.dialects.openai import (
     tokenization,
 )
 from inferflux_api.dialects.openai.errors import error_body, error_headers
+from inferflux_api.dialects.openai.responses import routes as responses
+from inferflux_api.dialects.openai.responses.background import BackgroundRuns
+from inferflux_api.dialects.openai.responses.store import ResponseStore
 from inferflux_core.errors import InferFluxError
 
 __all__ = ["OPENAI"]
@@ -38,7 +41,9 @@ OPENAI = Dialect(
         *moderations.ROUTES,
         *files.ROUTES,
         *batches.ROUTES,
+        *responses.ROUTES,
     ],
     prefixes=("/",),
     respond_error=_respond_error,
+    state={"responses": ResponseStore, "background": BackgroundRuns},
 )

@@ -39,14 +39,17 @@ def tool_use(
         allowed = choice.get("allowed_tools", choice)
         if not isinstance(allowed, dict):
             _refuse_choice(choice)
-        names = [_name_in(tool) for tool in allowed.get("tools") or [] if isinstance(tool, dict)]
+        listed, mode = allowed.get("tools") or [], allowed.get("mode", "auto")
+        if not isinstance(listed, list) or not isinstance(mode, str):
+            _refuse_choice(choice)
+        names = [_name_in(tool) for tool in listed if isinstance(tool, dict)]
         known = tuple(tool for tool in known if tool.name in names)
-        choice = allowed.get("mode", "auto")
-    mode, only = _mode(choice)
-    if not known and mode != "required":
+        choice = mode
+    wanted, only = _mode(choice)
+    if not known and wanted != "required":
         return NO_TOOLS
-    param = "tools" if mode == "auto" else "tool_choice"
-    return ToolUse(known, mode, only, parallel is not False, param)
+    param = "tools" if wanted == "auto" else "tool_choice"
+    return ToolUse(known, wanted, only, parallel is not False, param)
 
 
 def _tool(tool: dict[str, Any], index: int) -> Tool:
