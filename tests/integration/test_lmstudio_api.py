@@ -15,6 +15,8 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 RUNTIME = {"backend": "scripted", "max_model_len": 4096}
+MAX_BYTES = 100_000
+HELLO = {"role": "user", "content": "Hello."}
 CALL = '<tool_call>\n{"name": "f", "arguments": {"a": 1}}\n</tool_call>'
 TOOLS = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]
 
@@ -27,10 +29,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     config = {
         "models": [{"name": n, "path": "m-Q4_K_M.gguf"} for n in names],
         "runtime": RUNTIME,
+        "server": {"max_body_bytes": MAX_BYTES},
     }
     with running_server(folder, config) as running:
         yield running
         assert running.stop() == 0, running.log.read_text()
+        # Clients that leave, and requests that make no sense, are nothing to be surprised at.
+        for surprise in ("Traceback", "never awaited"):
+            assert surprise not in running.log.read_text(), running.log.read_text()
 
 
 def post(server: RunningServer, path: str, key: str = "all-key", **body: Any) -> httpx2.Response:
@@ -137,6 +143,24 @@ def test_v1_events(server: RunningServer) -> None:
     assert result["response_id"].startswith("resp_")
 
 
+def test_v1_a_chat_that_loads_its_model_tells_of_it(server: RunningServer) -> None:
+    post(server, "/api/v1/models/unload", instance_id="other")
+    first, second = (
+        events(post(server, "/api/v1/chat", model="other", input=say("Hi."), stream=True))
+        for _ in range(2)
+    )
+
+    assert [event["type"] for event in first[1:4]] == [
+        "model_load.start",
+        "model_load.progress",
+        "model_load.end",
+    ]
+    assert first[3]["load_time_seconds"] > 0
+    assert first[-1]["result"]["stats"]["model_load_time_seconds"] > 0
+    assert second[1]["type"] == "prompt_processing.start"
+    assert "model_load_time_seconds" not in second[-1]["result"]["stats"]
+
+
 def test_v1_models_go_and_come(server: RunningServer) -> None:
     gone = post(server, "/api/v1/models/unload", instance_id="other")
     with server.client() as client:
@@ -163,9 +187,13 @@ def test_v1_models_go_and_come(server: RunningServer) -> None:
         ("/api/v1/chat", {"input": 5}, 400),
         ("/api/v1/chat", {"input": "x", "max_output_tokens": 0}, 400),
         ("/api/v1/chat", {"input": "[fail]"}, 500),
+        ("/api/v1/chat", {"input": "x", "context_length": 1_000_000}, 400),
+        ("/api/v1/models/download", {"model": "some/model"}, 501),
         ("/api/v1/models/load", {"model": "none"}, 404),
         ("/api/v1/models/load", {"model": "other", "context_length": 1_000_000}, 400),
         ("/api/v0/chat/completions", {"messages": []}, 400),
+        ("/api/v0/chat/completions", {"messages": [HELLO], "repeat_penalty": -1}, 400),
+        ("/api/v0/completions", {"prompt": "x", "repeat_penalty": -1}, 400),
     ],
 )
 def test_errors_have_lm_studios_shape(
@@ -175,6 +203,17 @@ def test_errors_have_lm_studios_shape(
 
     assert response.status_code == status, response.text
     assert response.json()["error"].keys() == {"type", "message", "code", "param"}
+
+
+def test_types_of_errors_are_lm_studios(server: RunningServer) -> None:
+    with server.client() as client:
+        job = client.get("/api/v1/models/download/status/job_1")
+    unknown = post(server, "/api/v1/chat", model="none", input="x")
+    download = post(server, "/api/v1/models/download", model="some/model")
+    types = [answer.json()["error"]["type"] for answer in (job, unknown, download)]
+
+    assert job.status_code == 404
+    assert types == ["job_not_found", "model_not_found", "not_implemented"]
 
 
 # ---------------------------------------------------------------------------- the SDKs' protocol
@@ -201,8 +240,9 @@ def call(connection: ClientConnection, endpoint: str, parameter: Any = None) -> 
     return answer
 
 
-def predict(connection: ClientConnection, text: str, *fields: dict[str, Any]) -> None:
+def predict(connection: ClientConnection, text: str, *fields: dict[str, Any], **more: Any) -> None:
     parameter = {
+        **more,
         "modelSpecifier": {"type": "query", "query": {"identifier": "scripted"}},
         "history": {"messages": [{"role": "user", "content": [{"type": "text", "text": text}]}]},
         "predictionConfigStack": {
@@ -244,6 +284,53 @@ def test_a_cancelled_channel_ends_well_and_at_once(server: RunningServer) -> Non
 
     assert found[-2]["stats"]["stopReason"] == "userStopped"
     assert found[-2]["stats"]["predictedTokensCount"] < 500
+
+
+def test_a_channel_that_is_cancelled_before_it_began_ends_well_too(server: RunningServer) -> None:
+    with socket(server) as connection:
+        predict(connection, "[slow] go on")
+        cancel = {"type": "channelSend", "channelId": 1, "message": {"type": "cancel"}}
+        connection.send(json.dumps(cancel))
+        found = messages(connection)
+
+    assert [m["type"] for m in found[-2:]] == ["success", "channelClose"]
+    assert found[-2]["stats"]["stopReason"] == "userStopped"
+    assert not [m for m in found if m["type"] == "fragment"]
+
+
+def test_models_are_loaded_with_the_context_they_are_served_with_or_not_at_all(
+    server: RunningServer,
+) -> None:
+    def load(connection: ClientConnection, length: int) -> dict[str, Any]:
+        field = {"key": "llm.load.contextLength", "value": length}
+        stack = {"layers": [{"layerName": "apiOverride", "config": {"fields": [field]}}]}
+        parameter = {"modelKey": "scripted", "loadConfigStack": stack}
+        frame = {"type": "channelCreate", "endpoint": "loadModel", "channelId": 1}
+        connection.send(json.dumps(frame | {"creationParameter": parameter}))
+        return messages(connection)[-1]
+
+    with socket(server) as connection:
+        assert load(connection, 2048)["type"] == "channelClose"
+        refused = load(connection, 1_000_000)
+
+    assert refused["type"] == "channelError"
+    assert "runtime.max_model_len" in refused["error"]["title"]
+
+
+def test_there_are_no_presets(server: RunningServer) -> None:
+    with socket(server) as connection:
+        predict(connection, "x", fuzzyPresetIdentifier="mine")
+        (refused,) = messages(connection)
+
+    assert refused["error"]["displayData"]["code"] == "generic.presetNotFound"
+
+
+@pytest.mark.parametrize("namespace", ["files", "repository"])
+def test_namespaces_without_calls_refuse_politely(server: RunningServer, namespace: str) -> None:
+    with socket(server, namespace) as connection:
+        refused = call(connection, "searchModels", {"opts": {}})
+
+    assert refused["type"] == "rpcError"
 
 
 def test_who_has_no_key_stays_outside(server: RunningServer) -> None:
@@ -319,6 +406,24 @@ def test_frames_that_make_no_sense_are_answered_with_a_warning(
     with socket(server) as connection:
         connection.send(text)
         assert json.loads(connection.recv(5))["type"] == "communicationWarning"
+        assert call(connection, "listLoaded")["type"] == "rpcResult"
+
+
+@pytest.mark.parametrize(
+    ("parameter", "problem"),
+    [("[" * 300 + "]" * 300, "nested"), ('"' + "x" * 2 * MAX_BYTES + '"', "bytes")],
+    ids=["deep", "long"],
+)
+def test_whoever_waits_for_an_answer_to_a_frame_that_cannot_be_taken_gets_one(
+    server: RunningServer, parameter: str, problem: str
+) -> None:
+    with socket(server) as connection:
+        connection.send(
+            f'{{"type":"rpcCall","endpoint":"tokenize","callId":7,"parameter":{parameter}}}'
+        )
+        answer = json.loads(connection.recv(5))
+        assert (answer["type"], answer["callId"]) == ("rpcError", 7)
+        assert problem in answer["error"]["title"]
         assert call(connection, "listLoaded")["type"] == "rpcResult"
 
 

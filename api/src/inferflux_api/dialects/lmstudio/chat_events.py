@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -17,70 +18,94 @@ __all__ = ["ChatEvents", "chat_result"]
 _encode = msgspec.json.encode
 
 
-def chat_result(generation: Generation, text: str, reasoning: str) -> dict[str, Any]:
-    """The body of a whole answer, without its id."""
+def chat_result(
+    generation: Generation, text: str, reasoning: str, *, was_loaded: bool
+) -> dict[str, Any]:
+    """The body of a whole answer, without its id.
+
+    Args:
+        generation: that has ended.
+        text: of the answer.
+        reasoning: before it.
+        was_loaded: whether the model was there already when the request came.
+    """
     output = [{"type": "reasoning", "content": reasoning}] if reasoning else []
     usage = generation.usage
+    stats: dict[str, Any] = {
+        "input_tokens": usage.prompt_tokens,
+        "total_output_tokens": usage.completion_tokens,
+        "reasoning_output_tokens": usage.reasoning_tokens,
+        "tokens_per_second": tokens_per_second(generation),
+        "time_to_first_token_seconds": generation.first_token_seconds,
+    }
+    if not was_loaded:
+        stats["model_load_time_seconds"] = generation.load_seconds
     return {
-        "model_instance_id": generation.model.name,
+        "model_instance_id": generation.model_name,
         "output": [*output, {"type": "message", "content": text}],
-        "stats": {
-            "input_tokens": usage.prompt_tokens,
-            "total_output_tokens": usage.completion_tokens,
-            "reasoning_output_tokens": usage.reasoning_tokens,
-            "tokens_per_second": tokens_per_second(generation),
-            "time_to_first_token_seconds": generation.first_token_seconds,
-            "model_load_time_seconds": generation.load_seconds,
-        },
+        "stats": stats,
     }
 
 
 class ChatEvents:
     """Events with names.
 
-    Attributes:
-        text: of the answer so far.
-        failed: whether something went wrong.
+    Args:
+        generation: that they tell of.
+        was_loaded: whether the model was there already when the request came.
+        keep: remembers the answer; returns its id, if it has one.
     """
 
-    def __init__(self, generation: Generation) -> None:
+    def __init__(
+        self, generation: Generation, *, was_loaded: bool, keep: Callable[[str], str | None]
+    ) -> None:
         self._generation = generation
+        self._was_loaded = was_loaded
+        self._keep = keep
         self._open: str | None = None
-        self._reasoning = ""
-        self.text = ""
-        self.failed = False
+        self._reasoning: list[str] = []
+        self._text: list[str] = []
 
     def start(self) -> bytes:
         """The prompt is processed already when this is sent: errors have their status."""
-        return (
-            _event("chat.start", {"model_instance_id": self._generation.model.name})
-            + _event("prompt_processing.start", {})
-            + _event("prompt_processing.progress", {"progress": 1.0})
-            + _event("prompt_processing.end", {})
-        )
+        name = self._generation.model_name
+        events = _event("chat.start", {"model_instance_id": name})
+        if not self._was_loaded:
+            load = {"model_instance_id": name}
+            seconds = {"load_time_seconds": self._generation.load_seconds}
+            events += _event("model_load.start", load)
+            events += _event("model_load.progress", load | {"progress": 1.0})
+            events += _event("model_load.end", load | seconds)
+        events += _event("prompt_processing.start", {})
+        events += _event("prompt_processing.progress", {"progress": 1.0})
+        return events + _event("prompt_processing.end", {})
 
     def delta(self, delta: Delta) -> bytes:
         """The events of a delta."""
         events = b""
         if delta.reasoning:
-            self._reasoning += delta.reasoning
+            self._reasoning.append(delta.reasoning)
             events += self._enter("reasoning") + _piece("reasoning.delta", delta.reasoning)
         if delta.text:
-            self.text += delta.text
+            self._text.append(delta.text)
             events += self._enter("message") + _piece("message.delta", delta.text)
         return events
 
     def error(self, error: InferFluxError) -> bytes:
-        """What went wrong; `end` follows nevertheless."""
-        self.failed = True
-        return self._enter(None) + _event("error", {"error": error_object(error)})
+        """What went wrong, and as much of the answer as there is; nobody can go on from it."""
+        event = _event("error", {"error": error_object(error)})
+        return self._enter(None) + event + self._chat_end(None)
 
-    def end(self, response_id: str | None) -> bytes:
-        """The last event, with all of the answer."""
-        result = chat_result(self._generation, self.text, self._reasoning)
+    async def end(self) -> bytes:
+        """The last events, with all of the answer."""
+        return self._enter(None) + self._chat_end(self._keep("".join(self._text)))
+
+    def _chat_end(self, response_id: str | None) -> bytes:
+        text, reasoning = "".join(self._text), "".join(self._reasoning)
+        result = chat_result(self._generation, text, reasoning, was_loaded=self._was_loaded)
         if response_id is not None:
             result["response_id"] = response_id
-        return self._enter(None) + _event("chat.end", {"result": result})
+        return _event("chat.end", {"result": result})
 
     def _enter(self, kind: str | None) -> bytes:
         if self._open == kind:

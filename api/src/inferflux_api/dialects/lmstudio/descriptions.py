@@ -6,13 +6,17 @@ import re
 from importlib.metadata import version
 from typing import Any, Final
 
+from inferflux_api.engines import Target
 from inferflux_api.models.served import ServedModel
-from inferflux_core.errors import ModelLoadError
+from inferflux_core.errors import InvalidRequestError, ModelLoadError
 from inferflux_core.models import reference
 
 __all__ = [
+    "check_context_length",
+    "file_format",
     "instance_info",
     "is_embedding",
+    "is_ready",
     "model_info",
     "quantization",
     "runtime_info",
@@ -29,6 +33,33 @@ def is_embedding(model: ServedModel) -> bool:
     """Whether it only embeds, as far as is known: only a model that was loaded has told."""
     info = model.engine.loaded_info
     return info is not None and info.embeds and not info.generates
+
+
+def is_ready(model: ServedModel) -> bool:
+    """Whether it is in memory, and neither comes nor goes."""
+    return model.is_loaded and model.transition is None
+
+
+def check_context_length(model: ServedModel, wanted: int | None) -> None:
+    """Whether a model holds as many tokens as were asked for. One that was never loaded might.
+
+    Raises:
+        InvalidRequestError: it holds fewer.
+    """
+    info = model.engine.loaded_info
+    if wanted is None or info is None or wanted <= info.max_model_len:
+        return
+    raise InvalidRequestError(
+        f"a context of {wanted} tokens was asked for, and this model is served with "
+        f"{info.max_model_len}; raise `runtime.max_model_len`",
+        param="context_length",
+    )
+
+
+def file_format(model: ServedModel) -> str:
+    """What its weights are kept in."""
+    path = model.config.path or ""
+    return "gguf" if not path or path.lower().endswith(".gguf") else "safetensors"
 
 
 def quantization(model: ServedModel) -> str | None:
@@ -65,14 +96,14 @@ def v0_model(model: ServedModel) -> dict[str, Any]:
         "type": "embeddings" if is_embedding(model) else "llm",
         "publisher": _PUBLISHER,
         "arch": "unknown",
-        "compatibility_type": "gguf",
+        "compatibility_type": file_format(model),
         "quantization": quantization(model) or "unknown",
-        "state": "loaded" if model.is_loaded else "not-loaded",
+        "state": "loaded" if is_ready(model) else "not-loaded",
         "max_context_length": context_length(model),
     }
     if calls_tools(model):
         entry["capabilities"] = ["tool_use"]
-    if model.is_loaded:
+    if is_ready(model):
         entry["loaded_context_length"] = context_length(model)
     return entry
 
@@ -93,10 +124,10 @@ def v1_model(model: ServedModel) -> dict[str, Any]:
         "size_bytes": size_bytes(model),
         "params_string": None,
         "loaded_instances": [{"id": model.name, "config": load_config(model)}]
-        if model.is_loaded
+        if is_ready(model)
         else [],
         "max_context_length": context_length(model),
-        "format": "gguf",
+        "format": file_format(model),
         "capabilities": {
             "vision": False,
             "trained_for_tool_use": calls_tools(model),
@@ -124,7 +155,7 @@ def model_info(model: ServedModel) -> dict[str, Any]:
     info: dict[str, Any] = {
         "type": "embedding" if is_embedding(model) else "llm",
         "modelKey": model.name,
-        "format": "gguf",
+        "format": file_format(model),
         "displayName": model.name,
         # Where files lie is nobody's business.
         "path": model.name,
@@ -136,11 +167,12 @@ def model_info(model: ServedModel) -> dict[str, Any]:
     return info
 
 
-def instance_info(model: ServedModel) -> dict[str, Any]:
-    """A loaded model, for the SDKs; there is one instance of each, with the model's name."""
+def instance_info(target: Target) -> dict[str, Any]:
+    """A loaded model, for the SDKs; there is one instance of each, with the name it was asked for by."""
+    model = target.model
     return model_info(model) | {
-        "identifier": model.name,
-        "instanceReference": model.name,
+        "identifier": target.name,
+        "instanceReference": target.name,
         "contextLength": context_length(model),
     }
 

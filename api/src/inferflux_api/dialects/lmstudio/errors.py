@@ -3,21 +3,52 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from litestar import Response
 
-from inferflux_core.errors import InferFluxError, ModelNotFoundError
+from inferflux_core.errors import InferFluxError, ModelNotFoundError, NotFoundError
 
-__all__ = ["error_object", "respond_error", "sdk_error"]
+__all__ = [
+    "JobNotFoundError",
+    "PresetNotFoundError",
+    "UnsupportedError",
+    "error_object",
+    "respond_error",
+    "sdk_error",
+]
+
+_TYPES: Final = {
+    "model_not_found": "model_not_found",
+    "job_not_found": "job_not_found",
+    "not_implemented": "not_implemented",
+}
+
+
+class UnsupportedError(InferFluxError):
+    """LM Studio does this, and this server does not."""
+
+    status = 501
+    code = "not_implemented"
+
+
+class JobNotFoundError(NotFoundError):
+    """No download has this id."""
+
+    code = "job_not_found"
+
+
+class PresetNotFoundError(NotFoundError):
+    """No preset has this name."""
+
+    code = "preset_not_found"
 
 
 def error_object(error: InferFluxError) -> dict[str, Any]:
     """`{"type", "message", "code", "param"}`."""
-    kind = "invalid_request" if error.status < 500 else "internal_error"
-    if isinstance(error, ModelNotFoundError):
-        kind = "model_not_found"
+    usual = "invalid_request" if error.status < 500 else "internal_error"
+    kind = _TYPES.get(error.code, usual)
     return {"type": kind, "message": error.message, "code": error.code, "param": error.param}
 
 
@@ -33,7 +64,7 @@ def respond_error(error: InferFluxError) -> Response[bytes]:
 
 
 def sdk_error(error: InferFluxError) -> dict[str, Any]:
-    """As the SDKs parse it; they have an exception of its own for unknown models."""
+    """As the SDKs parse it; for unknown models and presets they have exceptions of their own."""
     details: dict[str, Any] = {"title": error.message, "rootTitle": error.message}
     if isinstance(error, ModelNotFoundError):
         details["displayData"] = {
@@ -41,5 +72,12 @@ def sdk_error(error: InferFluxError) -> dict[str, Any]:
             "query": {},
             "loadedModelsSample": [],
             "totalLoadedModels": 0,
+        }
+    elif isinstance(error, PresetNotFoundError):
+        details["displayData"] = {
+            "code": "generic.presetNotFound",
+            "specifiedFuzzyPresetIdentifier": "",
+            "availablePresetsSample": [],
+            "totalAvailablePresets": 0,
         }
     return details

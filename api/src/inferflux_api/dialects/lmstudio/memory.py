@@ -5,8 +5,9 @@ from __future__ import annotations
 import secrets
 import time
 from collections import OrderedDict
-from dataclasses import dataclass
-from typing import Any, Final
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 
@@ -15,37 +16,43 @@ from inferflux_core.errors import NotFoundError
 
 __all__ = ["ConversationMemory"]
 
-_MAX_ENTRIES: Final = 10_000
-_MAX_BYTES: Final = 64 * 1024 * 1024
-_SECONDS: Final = 24 * 3600.0
-
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
     """A conversation up to an answer."""
 
-    owner: tuple[str, str]
+    owner: tuple[str, str, str]
     messages: bytes
     kept_at: float
 
 
+@dataclass(slots=True)
 class ConversationMemory:
-    """Keeps conversations in this process, the last ones of them, for a day.
+    """Keeps conversations in this process, the last ones of them, for a while.
 
     What is asked for by another than the one whose conversation it is does not exist.
+
+    Attributes:
+        max_entries: that are kept.
+        max_bytes: that they take.
+        seconds: for which one is kept.
+        clock: seconds that only grow.
     """
 
-    def __init__(self) -> None:
-        self._entries: OrderedDict[str, _Entry] = OrderedDict()
-        self._bytes = 0
+    max_entries: int = 10_000
+    max_bytes: int = 64 * 1024 * 1024
+    seconds: float = 24 * 3600.0
+    clock: Callable[[], float] = time.monotonic
+    _entries: OrderedDict[str, _Entry] = field(default_factory=OrderedDict, init=False)
+    _bytes: int = field(default=0, init=False)
 
     def keep(self, principal: Principal, messages: list[dict[str, Any]]) -> str:
         """Remember a conversation; returns the id of its last answer."""
         response_id = f"resp_{secrets.token_hex(24)}"
-        entry = _Entry(_owner(principal), msgspec.json.encode(messages), time.monotonic())
+        entry = _Entry(_owner(principal), msgspec.json.encode(messages), self.clock())
         self._entries[response_id] = entry
         self._bytes += len(entry.messages)
-        while len(self._entries) > _MAX_ENTRIES or self._bytes > _MAX_BYTES:
+        while len(self._entries) > self.max_entries or self._bytes > self.max_bytes:
             self._forget(next(iter(self._entries)))
         return response_id
 
@@ -56,7 +63,7 @@ class ConversationMemory:
             NotFoundError: there is none, or not any more.
         """
         entry = self._entries.get(response_id)
-        if entry is not None and entry.kept_at + _SECONDS < time.monotonic():
+        if entry is not None and entry.kept_at + self.seconds < self.clock():
             self._forget(response_id)
             entry = None
         if entry is None or entry.owner != _owner(principal):
@@ -71,5 +78,5 @@ class ConversationMemory:
         self._bytes -= len(self._entries.pop(response_id).messages)
 
 
-def _owner(principal: Principal) -> tuple[str, str]:
-    return principal.tenant, principal.subject
+def _owner(principal: Principal) -> tuple[str, str, str]:
+    return principal.tenant, principal.provider, principal.subject

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from litestar import Request, Response, get, post
 from litestar.params import FromPath
 
 from inferflux_api.choices import collect
-from inferflux_api.dialects.lmstudio.descriptions import quantization, runtime_info, v0_model
+from inferflux_api.dialects.lmstudio.descriptions import (
+    file_format,
+    quantization,
+    runtime_info,
+    v0_model,
+)
 from inferflux_api.dialects.lmstudio.stats import v0_stats
 from inferflux_api.dialects.openai.embeddings import EmbeddingRequest, embedding_body
 from inferflux_api.dialects.openai.rendering import ChatRenderer, CompletionRenderer
@@ -25,8 +30,23 @@ from inferflux_api.server import Server
 
 __all__ = ["ROUTES"]
 
-_chat = msgspec.json.Decoder(ChatRequest)
-_completion = msgspec.json.Decoder(CompletionRequest)
+_Body = TypeVar("_Body", ChatRequest, CompletionRequest)
+
+
+class ChatBody(ChatRequest, frozen=True, kw_only=True):
+    """OpenAI's, with LM Studio's name for the repetition penalty."""
+
+    repeat_penalty: float | None = None
+
+
+class CompletionBody(CompletionRequest, frozen=True, kw_only=True):
+    """OpenAI's, with LM Studio's name for the repetition penalty."""
+
+    repeat_penalty: float | None = None
+
+
+_chat = msgspec.json.Decoder(ChatBody)
+_completion = msgspec.json.Decoder(CompletionBody)
 _embedding = msgspec.json.Decoder(EmbeddingRequest)
 
 
@@ -39,7 +59,7 @@ def _figures(
         "model_info": {
             "arch": "unknown",
             "quant": quantization(model) or "unknown",
-            "format": "gguf",
+            "format": file_format(model),
             "context_length": model.engine.info.max_model_len,
         },
         "runtime": runtime_info(),
@@ -79,27 +99,29 @@ async def get_model(request: Request[Any, Any, Any], model_id: FromPath[str]) ->
 @post(
     "/api/v0/chat/completions",
     status_code=200,
-    opt={"scope": "generate", "body": ChatRequest},
+    opt={"scope": "generate", "body": ChatBody},
     tags=["LM Studio"],
 )
 async def chat(request: Request[Any, Any, Any]) -> Response[Any]:
     """Answer a conversation."""
     server: Server = request.app.state.server
     body = await read_json(request, _chat, **server.body_limits)
-    return await _respond(request, chat_request(body), _Chat, stream=bool(body.stream))
+    wanted = chat_request(_penalised(body, body.repeat_penalty))
+    return await _respond(request, wanted, _Chat, stream=bool(body.stream))
 
 
 @post(
     "/api/v0/completions",
     status_code=200,
-    opt={"scope": "generate", "body": CompletionRequest},
+    opt={"scope": "generate", "body": CompletionBody},
     tags=["LM Studio"],
 )
 async def completions(request: Request[Any, Any, Any]) -> Response[Any]:
     """Continue a text."""
     server: Server = request.app.state.server
     body = await read_json(request, _completion, **server.body_limits)
-    return await _respond(request, completion_request(body), _Completion, stream=bool(body.stream))
+    wanted = completion_request(_penalised(body, body.repeat_penalty))
+    return await _respond(request, wanted, _Completion, stream=bool(body.stream))
 
 
 @post(
@@ -115,6 +137,13 @@ async def embeddings(request: Request[Any, Any, Any]) -> Response[bytes]:
     work = embedding_body(server, request.user, body)
     _, content = await unless_disconnected(request.receive, work)
     return Response(content, media_type="application/json")
+
+
+def _penalised(body: _Body, penalty: float | None) -> _Body:
+    """A body with the repetition penalty under OpenAI's servers' name for it."""
+    if penalty is None:
+        return body
+    return msgspec.structs.replace(body, repetition_penalty=penalty)
 
 
 async def _respond(

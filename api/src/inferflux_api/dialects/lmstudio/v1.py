@@ -1,33 +1,30 @@
-"""The newer REST API: conversations that the server remembers, and models in and out of memory."""
+"""The newer REST API: conversations that the server remembers."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import AsyncGenerator
 from typing import Annotated, Any, Final
 
 import msgspec
-from litestar import Request, Response, get, post
-from litestar.response import Stream
+from litestar import Request, Response, post
 from msgspec import Meta
 
-from inferflux_api.choices import gather
+from inferflux_api.choices import collect
 from inferflux_api.conversation import Conversation
 from inferflux_api.dialects.lmstudio.chat_events import ChatEvents, chat_result
-from inferflux_api.dialects.lmstudio.descriptions import is_embedding, load_config, v1_model
+from inferflux_api.dialects.lmstudio.descriptions import check_context_length, is_ready
 from inferflux_api.dialects.lmstudio.memory import ConversationMemory
 from inferflux_api.generation import GenerationRequest
 from inferflux_api.http.body import read_json
 from inferflux_api.http.disconnect import unless_disconnected
+from inferflux_api.http.streaming import respond_stream
 from inferflux_api.pipeline import Generation
 from inferflux_api.server import Server
 from inferflux_core.auth import Principal
 from inferflux_core.engine.sampling_params import SamplingParams
-from inferflux_core.errors import InferFluxError, InvalidRequestError
+from inferflux_core.errors import InvalidRequestError
 
 __all__ = ["ROUTES"]
 
-_STREAM_HEADERS: Final = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 _TEXT_ITEMS: Final = frozenset({"message", "text"})
 _THINKING: Final = {"off": False, "on": True, "low": True, "medium": True, "high": True}
 Probability = Annotated[float, Meta(ge=0, le=1)]
@@ -53,23 +50,7 @@ class ChatBody(msgspec.Struct, frozen=True, kw_only=True):
     previous_response_id: str | None = None
 
 
-class LoadBody(msgspec.Struct, frozen=True, kw_only=True):
-    """Body of `POST /api/v1/models/load`."""
-
-    model: str
-    context_length: int | None = None
-    echo_load_config: bool | None = None
-
-
-class UnloadBody(msgspec.Struct, frozen=True, kw_only=True):
-    """Body of `POST /api/v1/models/unload`."""
-
-    instance_id: str
-
-
 _chat = msgspec.json.Decoder(ChatBody)
-_load = msgspec.json.Decoder(LoadBody)
-_unload = msgspec.json.Decoder(UnloadBody)
 
 
 @post(
@@ -81,62 +62,39 @@ async def chat(request: Request[Any, Any, Any]) -> Response[Any]:
     body = await read_json(request, _chat, **server.body_limits)
     memory: ConversationMemory = request.app.state.lmstudio_memory
     messages = _messages(request.user, memory, body)
+    was_loaded = is_ready(server.engines.resolve(body.model).model)
     generation = await unless_disconnected(
-        request.receive, server.pipeline.open(request.user, _wanted(body, messages))
+        request.receive, _opened(server, request.user, body, messages)
     )
+
+    def keep(text: str) -> str | None:
+        if body.store is False:
+            return None
+        return memory.keep(request.user, [*messages, {"role": "assistant", "content": text}])
+
     if body.stream:
-        events = _events(server, memory, request.user, body, messages, generation)
-        headers = {**_STREAM_HEADERS, **generation.headers}
-        return Stream(events, media_type="text/event-stream", headers=headers)
-    result = await unless_disconnected(
-        request.receive, _whole(memory, request.user, body, messages, generation)
-    )
+        events = ChatEvents(generation, was_loaded=was_loaded, keep=keep)
+        return respond_stream(server, generation, events)
+    (choice,) = await unless_disconnected(request.receive, collect(generation))
+    result = chat_result(generation, choice.text, choice.reasoning, was_loaded=was_loaded)
+    if (response_id := keep(choice.text)) is not None:
+        result["response_id"] = response_id
     return Response(
         msgspec.json.encode(result), media_type="application/json", headers=generation.headers
     )
 
 
-async def _whole(
-    memory: ConversationMemory,
-    principal: Principal,
-    body: ChatBody,
-    messages: list[dict[str, Any]],
-    generation: Generation,
-) -> dict[str, Any]:
+async def _opened(
+    server: Server, principal: Principal, body: ChatBody, messages: list[dict[str, Any]]
+) -> Generation:
+    generation = await server.pipeline.open(principal, _wanted(body, messages))
     try:
-        (choice,) = await gather(generation)
-    finally:
+        # Only now: before it was loaded, nobody knew how much the model holds.
+        check_context_length(generation.model, body.context_length)
+    except InvalidRequestError:
         await generation.close()
-    result = chat_result(generation, choice.text, choice.reasoning)
-    if body.store is not False:
-        answer = {"role": "assistant", "content": choice.text}
-        result["response_id"] = memory.keep(principal, [*messages, answer])
-    return result
-
-
-async def _events(
-    server: Server,
-    memory: ConversationMemory,
-    principal: Principal,
-    body: ChatBody,
-    messages: list[dict[str, Any]],
-    generation: Generation,
-) -> AsyncGenerator[bytes, None]:
-    events = ChatEvents(generation)
-    try:
-        yield events.start()
-        async for delta in generation.deltas():
-            yield events.delta(delta)
-    except InferFluxError as error:
-        server.count_error(error)
-        yield events.error(error)
-    finally:
-        await generation.close()
-    response_id = None
-    if body.store is not False and not events.failed:
-        answer = {"role": "assistant", "content": events.text}
-        response_id = memory.keep(principal, [*messages, answer])
-    yield events.end(response_id)
+        raise
+    return generation
 
 
 def _messages(
@@ -191,55 +149,4 @@ def _wanted(body: ChatBody, messages: list[dict[str, Any]]) -> GenerationRequest
     return GenerationRequest.of_chat(body.model, conversation, params)
 
 
-@get("/api/v1/models", opt={"scope": "read"}, tags=["LM Studio"])
-async def list_models(request: Request[Any, Any, Any]) -> dict[str, Any]:
-    """All models, and which of them are in memory."""
-    server: Server = request.app.state.server
-    return {"models": [v1_model(model) for model in server.engines]}
-
-
-@post(
-    "/api/v1/models/load",
-    status_code=200,
-    opt={"scope": "admin", "body": LoadBody},
-    tags=["LM Studio"],
-)
-async def load(request: Request[Any, Any, Any]) -> dict[str, Any]:
-    """Load a model, as it is configured."""
-    server: Server = request.app.state.server
-    body = await read_json(request, _load, **server.body_limits)
-    model = server.engines.get(body.model)
-    started = time.monotonic()
-    await unless_disconnected(request.receive, server.engines.load(model))
-    served = model.engine.info.max_model_len
-    if body.context_length is not None and body.context_length > served:
-        raise InvalidRequestError(
-            f"a context of {body.context_length} tokens was asked for, and this model is served with "
-            f"{served}; raise `runtime.max_model_len`",
-            param="context_length",
-        )
-    answer: dict[str, Any] = {
-        "type": "embedding" if is_embedding(model) else "llm",
-        "instance_id": model.name,
-        "load_time_seconds": time.monotonic() - started,
-        "status": "loaded",
-    }
-    return answer | ({"load_config": load_config(model)} if body.echo_load_config else {})
-
-
-@post(
-    "/api/v1/models/unload",
-    status_code=200,
-    opt={"scope": "admin", "body": UnloadBody},
-    tags=["LM Studio"],
-)
-async def unload(request: Request[Any, Any, Any]) -> dict[str, Any]:
-    """Unload a model, once those who use it are done."""
-    server: Server = request.app.state.server
-    body = await read_json(request, _unload, **server.body_limits)
-    model = server.engines.get(body.instance_id)
-    await unless_disconnected(request.receive, server.engines.unload(model, drain=True))
-    return {"instance_id": model.name}
-
-
-ROUTES = [chat, list_models, load, unload]
+ROUTES = [chat]

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, Final
 
 from inferflux_api.conversation import Conversation
-from inferflux_api.dialects.lmstudio.descriptions import instance_info, is_embedding, model_info
+from inferflux_api.dialects.lmstudio.descriptions import (
+    instance_info,
+    is_embedding,
+    is_ready,
+    model_info,
+)
 from inferflux_api.dialects.lmstudio.sdk.config import PredictionConfig
 from inferflux_api.dialects.lmstudio.sdk.history import template_messages
+from inferflux_api.engines import Target
 from inferflux_api.models.served import ServedModel
 from inferflux_api.server import Server
 from inferflux_api.vectors import normalised
@@ -18,7 +24,7 @@ from inferflux_core.auth import Principal
 from inferflux_core.engine.protocol import TextPrompt
 from inferflux_core.errors import InvalidRequestError, ModelNotFoundError
 
-__all__ = ["CALLS", "Caller", "text_field", "wanted_model"]
+__all__ = ["CALLS", "Caller", "text_field", "wanted_target"]
 
 Parameter = dict[str, Any]
 
@@ -37,13 +43,14 @@ class Caller:
     principal: Principal
     namespace: str
 
-    def serves(self, model: ServedModel) -> bool:
-        """Whether a model belongs to this namespace."""
-        return is_embedding(model) == (self.namespace == "embedding")
+    def loaded(self) -> Iterator[ServedModel]:
+        """Models of this namespace that are in memory."""
+        embeds = self.namespace == "embedding"
+        return (m for m in self.server.engines if is_ready(m) and is_embedding(m) == embeds)
 
 
-def wanted_model(caller: Caller, specifier: object) -> ServedModel:
-    """The model that a specifier means; without any wish, the first that fits and is loaded.
+def wanted_target(caller: Caller, specifier: object) -> Target:
+    """The model or adapter that a specifier means; without any wish, the first model that is loaded.
 
     Raises:
         ModelNotFoundError: there is none.
@@ -56,13 +63,12 @@ def wanted_model(caller: Caller, specifier: object) -> ServedModel:
     if isinstance(query, dict):
         name = query.get("identifier") or query.get("path")
     if name is None:
-        loaded = (m for m in caller.server.engines if m.is_loaded and caller.serves(m))
-        if (model := next(loaded, None)) is not None:
-            return model
+        if (model := next(caller.loaded(), None)) is not None:
+            return Target(model.name, model, [])
         raise ModelNotFoundError("no model is loaded that fits")
     if not isinstance(name, str):
         raise InvalidRequestError("the name of a model is a text", param="specifier")
-    return caller.server.engines.resolve(name).model
+    return caller.server.engines.resolve(name)
 
 
 def text_field(parameter: Parameter, name: str) -> str:
@@ -79,8 +85,7 @@ def text_field(parameter: Parameter, name: str) -> str:
 
 async def _list_loaded(caller: Caller, parameter: Parameter) -> list[dict[str, Any]]:
     del parameter
-    models = (m for m in caller.server.engines if m.is_loaded and caller.serves(m))
-    return [instance_info(model) for model in models]
+    return [instance_info(Target(model.name, model, [])) for model in caller.loaded()]
 
 
 async def _list_downloaded(caller: Caller, parameter: Parameter) -> list[dict[str, Any]]:
@@ -95,17 +100,15 @@ async def _version(caller: Caller, parameter: Parameter) -> dict[str, Any]:
 
 async def _get_model_info(caller: Caller, parameter: Parameter) -> dict[str, Any] | None:
     try:
-        model = wanted_model(caller, parameter.get("specifier"))
+        return instance_info(wanted_target(caller, parameter.get("specifier")))
     except ModelNotFoundError:
         if parameter.get("throwIfNotFound"):
             raise
         return None
-    return instance_info(model)
 
 
 async def _get_load_config(caller: Caller, parameter: Parameter) -> dict[str, Any]:
-    model = wanted_model(caller, parameter.get("specifier"))
-    info = model.engine.loaded_info
+    info = wanted_target(caller, parameter.get("specifier")).model.engine.loaded_info
     length = {
         "key": f"{caller.namespace}.load.contextLength",
         "value": info.max_model_len if info else 0,
@@ -119,9 +122,9 @@ async def _unload(caller: Caller, parameter: Parameter) -> None:
 
 
 async def _token_ids(caller: Caller, parameter: Parameter) -> list[int]:
-    model = wanted_model(caller, parameter.get("specifier"))
+    target = wanted_target(caller, parameter.get("specifier"))
     prompt = TextPrompt(text=text_field(parameter, "inputString"))
-    result = await caller.server.operations.tokenize(caller.principal, model.name, prompt)
+    result = await caller.server.operations.tokenize(caller.principal, target.name, prompt)
     return result.answer.token_ids
 
 
@@ -134,21 +137,21 @@ async def _count_tokens(caller: Caller, parameter: Parameter) -> dict[str, Any]:
 
 
 async def _apply_template(caller: Caller, parameter: Parameter) -> dict[str, Any]:
-    model = wanted_model(caller, parameter.get("specifier"))
+    target = wanted_target(caller, parameter.get("specifier"))
     config = PredictionConfig(parameter.get("predictionConfigStack"))
     conversation = Conversation(
         messages=template_messages(parameter.get("history")), tools=config.tools()
     )
     result = await caller.server.operations.render(
-        caller.principal, model.name, conversation.prompt()
+        caller.principal, target.name, conversation.prompt()
     )
     return {"formatted": result.answer.text}
 
 
 async def _embed(caller: Caller, parameter: Parameter) -> dict[str, Any]:
-    model = wanted_model(caller, parameter.get("modelSpecifier"))
+    target = wanted_target(caller, parameter.get("modelSpecifier"))
     prompt = TextPrompt(text=text_field(parameter, "inputString"))
-    result = await caller.server.operations.embed(caller.principal, model.name, [prompt])
+    result = await caller.server.operations.embed(caller.principal, target.name, [prompt])
     (vector,) = normalised(result.answer, None)
     return {"embedding": vector.tolist()}
 

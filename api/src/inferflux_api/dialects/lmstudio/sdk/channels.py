@@ -5,17 +5,24 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from inferflux_api.choices import ToolCall
 from inferflux_api.conversation import Conversation
-from inferflux_api.dialects.lmstudio.descriptions import instance_info, model_info
-from inferflux_api.dialects.lmstudio.sdk.calls import Caller, text_field, wanted_model
-from inferflux_api.dialects.lmstudio.sdk.config import PredictionConfig
+from inferflux_api.dialects.lmstudio.descriptions import (
+    check_context_length,
+    instance_info,
+    is_ready,
+    model_info,
+)
+from inferflux_api.dialects.lmstudio.errors import PresetNotFoundError
+from inferflux_api.dialects.lmstudio.sdk.calls import Caller, text_field, wanted_target
+from inferflux_api.dialects.lmstudio.sdk.config import PredictionConfig, load_context_length
 from inferflux_api.dialects.lmstudio.sdk.history import plain_text, template_messages
 from inferflux_api.dialects.lmstudio.stats import stop_reason, tokens_per_second
+from inferflux_api.engines import Target
 from inferflux_api.generation import Delta, GenerationRequest
-from inferflux_api.models.served import ServedModel
 from inferflux_api.pipeline import Generation
 from inferflux_core.engine.protocol import TextPrompt
 from inferflux_core.errors import InvalidRequestError
@@ -32,18 +39,21 @@ class _Prediction:
     Args:
         caller: who asks.
         parameter: `modelSpecifier`, `history`, `predictionConfigStack`.
-        cancelled: set before the task is cancelled, if the client wants no more of the answer.
+        cancelled: set when the client wants no more of the answer; the task is cancelled then, too, but
+            only where it waits in here.
 
     Raises:
         InvalidRequestError: it asks for what this server does not do.
+        PresetNotFoundError: it asks for a preset.
         ModelNotFoundError: there is no such model.
     """
 
     def __init__(self, caller: Caller, parameter: Parameter, cancelled: asyncio.Event) -> None:
         self._cancelled = cancelled
         self._caller = caller
-        self._model = wanted_model(caller, parameter.get("modelSpecifier"))
-        self._request = _request(self._model, parameter)
+        target = wanted_target(caller, parameter.get("modelSpecifier"))
+        self._model = target.model
+        self._request = _request(target, parameter)
         self._call: ToolCall | None = None
         self._counted = 0
 
@@ -54,24 +64,26 @@ class _Prediction:
             InferFluxError: the request was refused, or failed.
         """
         yield {"type": "promptProcessingProgress", "progress": 0.0}
-        generation = await self._caller.server.pipeline.open(self._caller.principal, self._request)
+        generation: Generation | None = None
         ending: tuple[str, str | None] | None = None
         try:
-            yield {"type": "promptProcessingProgress", "progress": 1.0}
-            async for delta in generation.deltas():
-                for message in self._delta(delta, generation.usage.completion_tokens):
-                    yield message
-                if delta.finish_reason is not None:
-                    ending = delta.finish_reason, delta.stop_sequence
+            if not self._cancelled.is_set():
+                async with _opened(self._caller, self._request) as generation:
+                    yield {"type": "promptProcessingProgress", "progress": 1.0}
+                    async for delta in generation.deltas():
+                        if self._cancelled.is_set():
+                            break
+                        for message in self._delta(delta, generation.usage.completion_tokens):
+                            yield message
+                        if delta.finish_reason is not None:
+                            ending = delta.finish_reason, delta.stop_sequence
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if not self._cancelled.is_set() or task is None:
                 raise
             # The client still wants to know how far the answer came.
             task.uncancel()
-        finally:
-            await generation.close()
-        yield self._success(generation, ending)
+        yield self._success(_stats(generation, ending))
 
     def _delta(self, delta: Delta, num_tokens: int) -> list[dict[str, Any]]:
         count, self._counted = num_tokens - self._counted, num_tokens
@@ -108,22 +120,13 @@ class _Prediction:
         try:
             arguments = json.loads(call.arguments)
         except ValueError:
+            arguments = None
+        if not isinstance(arguments, dict):
             return [{"type": "toolCallGenerationFailed"}]
         request = {"type": "function", "id": call.id, "name": call.name, "arguments": arguments}
         return [{"type": "toolCallGenerationEnd", "toolCallRequest": request}]
 
-    def _success(
-        self, generation: Generation, ending: tuple[str, str | None] | None
-    ) -> dict[str, Any]:
-        usage = generation.usage
-        stats = {
-            "stopReason": stop_reason(generation, *ending) if ending else "userStopped",
-            "tokensPerSecond": tokens_per_second(generation),
-            "timeToFirstTokenSec": generation.first_token_seconds,
-            "promptTokensCount": usage.prompt_tokens,
-            "predictedTokensCount": usage.completion_tokens,
-            "totalTokensCount": usage.prompt_tokens + usage.completion_tokens,
-        }
+    def _success(self, stats: dict[str, Any]) -> dict[str, Any]:
         return {
             "type": "success",
             "stats": stats,
@@ -133,20 +136,44 @@ class _Prediction:
         }
 
 
-def _request(model: ServedModel, parameter: Parameter) -> GenerationRequest:
-    config, history = (
-        PredictionConfig(parameter.get("predictionConfigStack")),
-        parameter.get("history"),
-    )
+@asynccontextmanager
+async def _opened(caller: Caller, request: GenerationRequest) -> AsyncGenerator[Generation, None]:
+    generation = await caller.server.pipeline.open(caller.principal, request)
+    try:
+        yield generation
+    finally:
+        await generation.close()
+
+
+def _stats(generation: Generation | None, ending: tuple[str, str | None] | None) -> dict[str, Any]:
+    """How it went; without an ending, it was cancelled, perhaps before there was a generation."""
+    if generation is None:
+        return {"stopReason": "userStopped", "predictedTokensCount": 0}
+    usage = generation.usage
+    return {
+        "stopReason": stop_reason(generation, *ending) if ending else "userStopped",
+        "tokensPerSecond": tokens_per_second(generation),
+        "timeToFirstTokenSec": generation.first_token_seconds,
+        "promptTokensCount": usage.prompt_tokens,
+        "predictedTokensCount": usage.completion_tokens,
+        "totalTokensCount": usage.prompt_tokens + usage.completion_tokens,
+    }
+
+
+def _request(target: Target, parameter: Parameter) -> GenerationRequest:
+    if parameter.get("fuzzyPresetIdentifier") is not None:
+        raise PresetNotFoundError("there are no presets here; send the settings themselves")
+    config = PredictionConfig(parameter.get("predictionConfigStack"))
+    history = parameter.get("history")
     params = config.params()
     if config.completes:
         prompt = TextPrompt(text=plain_text(history))
-        return GenerationRequest(model=model.name, prompts=[prompt], params=params)
+        return GenerationRequest(model=target.name, prompts=[prompt], params=params)
     messages = template_messages(history)
     if not messages:
         raise InvalidRequestError("the history is empty", param="history")
     conversation = Conversation(messages=messages, tools=config.tools())
-    return GenerationRequest.of_chat(model.name, conversation, params)
+    return GenerationRequest.of_chat(target.name, conversation, params)
 
 
 def _fragment(text: str, count: int, kind: str) -> dict[str, Any]:
@@ -164,14 +191,18 @@ async def _get_or_load(caller: Caller, parameter: Parameter, cancelled: asyncio.
     del cancelled
     name = parameter.get("identifier")
     query = {"type": "query", "query": {"identifier": name} if name else {}}
-    model = wanted_model(caller, query)
-    if model.is_loaded and model.transition is None:
-        yield {"type": "alreadyLoaded", "info": instance_info(model)}
+    target = wanted_target(caller, query)
+    model = target.model
+    if is_ready(model):
+        yield {"type": "alreadyLoaded", "info": instance_info(target)}
         return
-    yield {"type": "startLoading", "identifier": model.name, "info": model_info(model)}
+    wanted = load_context_length(parameter.get("loadConfigStack"))
+    check_context_length(model, wanted)
+    yield {"type": "startLoading", "identifier": target.name, "info": model_info(model)}
     async with caller.server.engines.lease(model):
+        check_context_length(model, wanted)
         yield {"type": "loadProgress", "progress": 1.0}
-    yield {"type": "loadSuccess", "info": instance_info(model)}
+    yield {"type": "loadSuccess", "info": instance_info(target)}
 
 
 async def _load(caller: Caller, parameter: Parameter, cancelled: asyncio.Event) -> Messages:
@@ -183,10 +214,13 @@ async def _load(caller: Caller, parameter: Parameter, cancelled: asyncio.Event) 
             f"there is one instance of each model here, and this one is called '{model.name}'",
             param="identifier",
         )
+    wanted = load_context_length(parameter.get("loadConfigStack"))
+    check_context_length(model, wanted)
     yield {"type": "resolved", "info": model_info(model)}
     yield {"type": "progress", "progress": 0.0}
     await caller.server.engines.load(model)
-    yield {"type": "success", "info": instance_info(model)}
+    check_context_length(model, wanted)
+    yield {"type": "success", "info": instance_info(Target(model.name, model, []))}
 
 
 def _predict(caller: Caller, parameter: Parameter, cancelled: asyncio.Event) -> Messages:

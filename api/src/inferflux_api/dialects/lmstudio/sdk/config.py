@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any, Final
 
 from inferflux_api.conversation import NO_TOOLS, ToolUse
@@ -10,9 +11,10 @@ from inferflux_api.dialects.openai.tools import tool_use
 from inferflux_core.engine.sampling_params import Constraint, SamplingParams
 from inferflux_core.errors import InvalidRequestError
 
-__all__ = ["PredictionConfig"]
+__all__ = ["PredictionConfig", "load_context_length"]
 
 _PREFIX: Final = "llm.prediction."
+_CONTEXT_LENGTH: Final = ".load.contextLength"
 _COMPLETION_LAYER: Final = "completeModeFormatting"
 _PLAIN: Final = {"temperature": "temperature", "topKSampling": "top_k", "stopStrings": "stop"}
 _CHECKED: Final = {
@@ -39,11 +41,15 @@ class PredictionConfig:
     def __init__(self, stack: object) -> None:
         self._fields: dict[str, Any] = {}
         self.completes = False
-        layers = stack.get("layers") if isinstance(stack, dict) else None
-        for layer in layers if isinstance(layers, list) else []:
-            if not isinstance(layer, dict):
-                raise InvalidRequestError("a layer of the configuration is an object")
-            self._read(layer)
+        for layer, key, value in _settings(stack):
+            completes = layer == _COMPLETION_LAYER
+            self.completes = self.completes or completes
+            name = key.removeprefix(_PREFIX)
+            if name == "promptTemplate" and not completes:
+                raise InvalidRequestError(
+                    "prompt templates of requests are not rendered here", param="promptTemplate"
+                )
+            self._fields[name] = value
 
     def params(self) -> SamplingParams:
         """For the sampler.
@@ -83,21 +89,6 @@ class PredictionConfig:
             raise InvalidRequestError("tools are a list of objects", param="tools")
         return tool_use(tools, "required" if setting.get("force") else None, None)
 
-    def _read(self, layer: dict[str, Any]) -> None:
-        completes = layer.get("layerName") == _COMPLETION_LAYER
-        self.completes = self.completes or completes
-        config = layer.get("config")
-        fields = config.get("fields") if isinstance(config, dict) else None
-        for field in fields if isinstance(fields, list) else []:
-            if not isinstance(field, dict) or not isinstance(field.get("key"), str):
-                raise InvalidRequestError("a field of the configuration needs a key")
-            key = field["key"].removeprefix(_PREFIX)
-            if key == "promptTemplate" and not completes:
-                raise InvalidRequestError(
-                    "prompt templates of requests are not rendered here", param="promptTemplate"
-                )
-            self._fields[key] = field.get("value")
-
     def _constraint(self) -> Constraint | None:
         setting = self._fields.get("structured")
         if not isinstance(setting, dict) or setting.get("type") in (None, "none"):
@@ -111,6 +102,33 @@ class PredictionConfig:
         raise InvalidRequestError(
             f"structured output of type {setting['type']!r} does not exist here", param="structured"
         )
+
+
+def load_context_length(stack: object) -> int | None:
+    """Tokens that a model which is to be loaded shall hold, if that was asked for.
+
+    Raises:
+        InvalidRequestError: the configuration is malformed.
+    """
+    wanted = None
+    for _, key, value in _settings(stack):
+        if key.endswith(_CONTEXT_LENGTH) and value is not None:
+            wanted = _whole("contextLength", value)
+    return wanted
+
+
+def _settings(stack: object) -> Iterator[tuple[object, str, Any]]:
+    """Name of the layer, key and value of every setting, the last of a key being the one that counts."""
+    layers = stack.get("layers") if isinstance(stack, dict) else None
+    for layer in layers if isinstance(layers, list) else []:
+        if not isinstance(layer, dict):
+            raise InvalidRequestError("a layer of the configuration is an object")
+        config = layer.get("config")
+        fields = config.get("fields") if isinstance(config, dict) else None
+        for field in fields if isinstance(fields, list) else []:
+            if not isinstance(field, dict) or not isinstance(field.get("key"), str):
+                raise InvalidRequestError("a field of the configuration needs a key")
+            yield layer.get("layerName"), field["key"], field.get("value")
 
 
 def _whole(name: str, value: object) -> int:

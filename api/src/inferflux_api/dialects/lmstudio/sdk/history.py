@@ -44,8 +44,8 @@ def _message(message: dict[str, Any]) -> list[dict[str, Any]]:
     results: list[dict[str, Any]] = []
     for part in parts:
         kind = part.get("type") if isinstance(part, dict) else None
-        if kind == "text" and isinstance(part.get("text"), str):
-            text.append(part["text"])
+        if kind == "text":
+            text.append(_text(part.get("text")))
         elif kind == "toolCallRequest":
             calls.append(_call(part.get("toolCallRequest")))
         elif kind == "toolCallResult":
@@ -62,6 +62,12 @@ def _message(message: dict[str, Any]) -> list[dict[str, Any]]:
     return [result]
 
 
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise InvalidRequestError("the text of a part must be a text", param="history")
+    return value
+
+
 def _call(request: object) -> dict[str, Any]:
     if not isinstance(request, dict) or not isinstance(request.get("name"), str):
         raise InvalidRequestError("a tool call request needs a name", param="history")
@@ -74,7 +80,6 @@ def _call(request: object) -> dict[str, Any]:
 
 
 def _result(part: dict[str, Any]) -> dict[str, Any]:
-    content = part.get("content")
-    result = {"role": "tool", "content": content if isinstance(content, str) else ""}
+    result = {"role": "tool", "content": _text(part.get("content"))}
     call_id = part.get("toolCallId")
     return result | ({"tool_call_id": call_id} if isinstance(call_id, str) else {})

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
+import contextlib
 import logging
-from collections.abc import Coroutine, Iterator
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -17,6 +17,8 @@ from litestar.exceptions import WebSocketDisconnect
 from inferflux_api.dialects.lmstudio.errors import sdk_error
 from inferflux_api.dialects.lmstudio.sdk.calls import CALLS, Caller
 from inferflux_api.dialects.lmstudio.sdk.channels import CHANNELS
+from inferflux_api.dialects.lmstudio.sdk.login import identify
+from inferflux_api.governance.authentication import require
 from inferflux_api.http.body import decode_json
 from inferflux_api.server import Server
 from inferflux_core.auth import Principal
@@ -25,7 +27,7 @@ from inferflux_core.errors import (
     InferFluxError,
     InvalidRequestError,
     NotFoundError,
-    PermissionDeniedError,
+    PayloadTooLargeError,
     QueueFullError,
 )
 
@@ -36,6 +38,39 @@ logger = logging.getLogger("inferflux.http")
 _MAX_RUNNING: Final = 64
 _LOGIN_SECONDS: Final = 15.0
 _decoder = msgspec.json.Decoder(dict[str, Any])
+
+
+class _Ids(msgspec.Struct, frozen=True):
+    """What is left to answer to of a frame that cannot be taken."""
+
+    type: str
+    callId: int | str | None = None  # noqa: N815 - as it is on the wire
+    channelId: int | str | None = None  # noqa: N815
+
+
+_ids = msgspec.json.Decoder(_Ids)
+
+
+@dataclass(slots=True, eq=False)
+class _Channel:
+    """A channel that is open.
+
+    Attributes:
+        task: that feeds it.
+        cancelled: set when the client wants no more of it.
+        waiting: whether it waits for the server, rather than to begin or for its client to read.
+    """
+
+    task: asyncio.Task[None] | None = None
+    cancelled: asyncio.Event = field(default_factory=asyncio.Event)
+    waiting: bool = False
+
+    def cancel(self) -> None:
+        """End it in good order: whatever it does, it has to tell its client of the end."""
+        if not self.cancelled.is_set():
+            self.cancelled.set()
+            if self.task is not None and self.waiting:
+                self.task.cancel()
 
 
 class Session:
@@ -51,7 +86,7 @@ class Session:
         self._namespace = namespace
         self._server: Server = socket.app.state.server
         self._tasks: set[asyncio.Task[None]] = set()
-        self._channels: dict[object, tuple[asyncio.Task[None], asyncio.Event]] = {}
+        self._channels: dict[object, _Channel] = {}
         self._sending = asyncio.Lock()
 
     async def run(self) -> None:
@@ -75,53 +110,52 @@ class Session:
         try:
             async with asyncio.timeout(_LOGIN_SECONDS):
                 frame = await self._receive()
-            principal = await self._identify(frame)
+            principal = await identify(self._server.authenticator, self._socket.headers, frame)
         except (InferFluxError, TimeoutError) as error:
             if not isinstance(error, InferFluxError):
                 error = AuthenticationError("no login came in time")
+            self._server.count_error(error)
             await self._send({"success": False, "error": sdk_error(error)})
             await self._socket.close(code=1008, reason="not authenticated")
             return None
         await self._send({"success": True})
         return principal
 
-    async def _identify(self, frame: dict[str, Any]) -> Principal:
-        for credential in _credentials(self._socket.headers, frame):
-            try:
-                return await self._server.authenticator.identify(credential)
-            except AuthenticationError:
-                continue
-        raise AuthenticationError(
-            "no valid API key: put it into the address, as `user:KEY@host:port`, or send it as the "
-            "client's passkey"
-        )
-
     async def _receive(self) -> dict[str, Any]:
         """The next frame that makes sense; the client is told of others."""
         limits = self._server.body_limits
         while True:
             text = await self._socket.receive_data("text")
+            data = text.encode("utf-8", "replace")
             try:
-                if len(text) > limits["max_bytes"]:
-                    raise InvalidRequestError(f"a frame of over {limits['max_bytes']} bytes")
-                return decode_json(text.encode(), _decoder, limits["max_depth"])
-            except InvalidRequestError as error:
-                await self._warn(error.message)
+                if len(data) > limits["max_bytes"]:
+                    raise PayloadTooLargeError(f"a frame of over {limits['max_bytes']} bytes")
+                return decode_json(data, _decoder, limits["max_depth"])
+            except (InvalidRequestError, PayloadTooLargeError) as error:
+                await self._refuse(data, error)
+
+    async def _refuse(self, data: bytes, error: InferFluxError) -> None:
+        """Tell of a frame that cannot be taken; who waits for an answer to it must not wait in vain."""
+        try:
+            ids = _ids.decode(data)
+        except (msgspec.MsgspecError, RecursionError):
+            ids = _Ids("")
+        if ids.type in ("rpcCall", "channelCreate"):
+            await self._fail(msgspec.structs.asdict(ids), error)
+        else:
+            await self._warn(error.message)
 
     async def _take(self, caller: Caller, frame: dict[str, Any]) -> None:
         kind = frame.get("type")
         if kind == "rpcCall":
-            await self._start(self._call(caller, frame), frame)
+            await self._start(partial(self._call, caller, frame), frame)
         elif kind == "channelCreate":
             await self._open(caller, frame)
         elif kind == "channelSend":
             message = frame.get("message")
-            known = self._channels.get(_hashable(frame.get("channelId")))
-            if known and isinstance(message, dict) and message.get("type") == "cancel":
-                task, cancelled = known
-                if not cancelled.is_set():
-                    cancelled.set()
-                    task.cancel()
+            channel = self._channels.get(_hashable(frame.get("channelId")))
+            if channel and isinstance(message, dict) and message.get("type") == "cancel":
+                channel.cancel()
         else:
             await self._warn(f"frames of type {str(kind)[:64]!r} do not exist here")
 
@@ -130,20 +164,19 @@ class Session:
         if channel_id in self._channels:
             await self._warn("this channel exists already")
             return
-        cancelled = asyncio.Event()
-        task = await self._start(self._feed(caller, frame, cancelled), frame)
-        if task is not None:
-            self._channels[channel_id] = task, cancelled
-            task.add_done_callback(lambda _: self._channels.pop(channel_id, None))
+        channel = _Channel()
+        channel.task = await self._start(partial(self._feed, caller, frame, channel), frame)
+        if channel.task is not None:
+            self._channels[channel_id] = channel
+            channel.task.add_done_callback(lambda _: self._channels.pop(channel_id, None))
 
     async def _start(
-        self, work: Coroutine[Any, Any, None], frame: dict[str, Any]
+        self, work: Callable[[], Awaitable[None]], frame: dict[str, Any]
     ) -> asyncio.Task[None] | None:
         if len(self._tasks) >= _MAX_RUNNING:
-            work.close()
             await self._fail(frame, QueueFullError(f"{_MAX_RUNNING} calls are running already"))
             return None
-        task = asyncio.create_task(work)
+        task = asyncio.create_task(_until_left(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
@@ -151,33 +184,43 @@ class Session:
     async def _call(self, caller: Caller, frame: dict[str, Any]) -> None:
         try:
             scope, function = _known(CALLS[self._namespace], frame)
-            _require(caller.principal, scope)
+            require(caller.principal, scope)
             result = await function(caller, _parameter(frame, "parameter"))
         except InferFluxError as error:
             await self._fail(frame, error)
+        except WebSocketDisconnect:
+            raise
         except Exception:
             logger.exception("a call of an SDK failed")
             await self._fail(frame, InferFluxError("the server failed on this call; it was logged"))
         else:
             await self._send({"type": "rpcResult", "callId": frame.get("callId"), "result": result})
 
-    async def _feed(self, caller: Caller, frame: dict[str, Any], cancelled: asyncio.Event) -> None:
+    async def _feed(self, caller: Caller, frame: dict[str, Any], channel: _Channel) -> None:
         channel_id = frame.get("channelId")
         try:
             scope, function = _known(CHANNELS[self._namespace], frame)
-            _require(caller.principal, scope)
+            require(caller.principal, scope)
             parameter = _parameter(frame, "creationParameter")
-            async with aclosing(function(caller, parameter, cancelled)) as messages:
+            async with contextlib.aclosing(
+                function(caller, parameter, channel.cancelled)
+            ) as messages:
+                channel.waiting = True
                 async for message in messages:
+                    channel.waiting = False
                     await self._send(
                         {"type": "channelSend", "channelId": channel_id, "message": message}
                     )
+                    channel.waiting = True
+                channel.waiting = False
         except InferFluxError as error:
             await self._fail(frame, error)
             return
         except asyncio.CancelledError:
-            if not cancelled.is_set():
+            if not channel.cancelled.is_set():
                 raise
+        except WebSocketDisconnect:
+            raise
         except Exception:
             logger.exception("a channel of an SDK failed")
             await self._fail(frame, InferFluxError("the server failed on this; it was logged"))
@@ -197,29 +240,18 @@ class Session:
         await self._send({"type": "communicationWarning", "warning": warning})
 
     async def _send(self, message: dict[str, Any]) -> None:
+        text = msgspec.json.encode(message).decode()
         async with self._sending:
-            await self._socket.send_data(msgspec.json.encode(message).decode())
+            try:
+                await self._socket.send_data(text)
+            except (OSError, RuntimeError) as error:
+                # What servers say when the client has left already.
+                raise WebSocketDisconnect(detail="the client has left") from error
 
 
-def _credentials(headers: Any, frame: dict[str, Any]) -> Iterator[str]:
-    """Everything that may be a key, what was meant to be one first."""
-    kind, _, value = headers.get("authorization", "").partition(" ")
-    if kind.lower() == "bearer":
-        yield value.strip()
-    elif kind.lower() == "basic":
-        try:
-            decoded = base64.b64decode(value, validate=True).decode()
-        except (binascii.Error, UnicodeDecodeError):
-            decoded = ""
-        yield decoded.partition(":")[2]
-    if key := headers.get("x-api-key"):
-        yield key
-    identifier, passkey = frame.get("clientIdentifier"), frame.get("clientPasskey")
-    if isinstance(passkey, str) and passkey:
-        yield passkey
-        if isinstance(identifier, str):
-            # A token of LM Studio's kind comes in two halves.
-            yield f"{identifier}:{passkey}"
+async def _until_left(work: Callable[[], Awaitable[None]]) -> None:
+    with contextlib.suppress(WebSocketDisconnect):
+        await work()
 
 
 def _known(table: dict[str, Any], frame: dict[str, Any]) -> Any:
@@ -228,11 +260,6 @@ def _known(table: dict[str, Any], frame: dict[str, Any]) -> Any:
     if found is None:
         raise NotFoundError(f"there is no {str(endpoint)[:64]!r} here")
     return found
-
-
-def _require(principal: Principal, scope: str) -> None:
-    if not principal.allows(scope):
-        raise PermissionDeniedError(f"this key lacks the scope '{scope}'")
 
 
 def _parameter(frame: dict[str, Any], name: str) -> dict[str, Any]:

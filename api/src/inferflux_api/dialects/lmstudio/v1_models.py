@@ -1,0 +1,104 @@
+"""The newer REST API: models in and out of memory."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import msgspec
+from litestar import Request, get, post
+from litestar.params import FromPath
+
+from inferflux_api.dialects.lmstudio.descriptions import (
+    check_context_length,
+    is_embedding,
+    load_config,
+    v1_model,
+)
+from inferflux_api.dialects.lmstudio.errors import JobNotFoundError, UnsupportedError
+from inferflux_api.http.body import read_json
+from inferflux_api.http.disconnect import unless_disconnected
+from inferflux_api.server import Server
+
+__all__ = ["ROUTES"]
+
+
+class LoadBody(msgspec.Struct, frozen=True, kw_only=True):
+    """Body of `POST /api/v1/models/load`."""
+
+    model: str
+    context_length: int | None = None
+    echo_load_config: bool | None = None
+
+
+class UnloadBody(msgspec.Struct, frozen=True, kw_only=True):
+    """Body of `POST /api/v1/models/unload`."""
+
+    instance_id: str
+
+
+_load = msgspec.json.Decoder(LoadBody)
+_unload = msgspec.json.Decoder(UnloadBody)
+
+
+@get("/api/v1/models", opt={"scope": "read"}, tags=["LM Studio"])
+async def list_models(request: Request[Any, Any, Any]) -> dict[str, Any]:
+    """All models, and which of them are in memory."""
+    server: Server = request.app.state.server
+    return {"models": [v1_model(model) for model in server.engines]}
+
+
+@post(
+    "/api/v1/models/load",
+    status_code=200,
+    opt={"scope": "admin", "body": LoadBody},
+    tags=["LM Studio"],
+)
+async def load(request: Request[Any, Any, Any]) -> dict[str, Any]:
+    """Load a model, as it is configured."""
+    server: Server = request.app.state.server
+    body = await read_json(request, _load, **server.body_limits)
+    model = server.engines.get(body.model)
+    check_context_length(model, body.context_length)
+    started = time.monotonic()
+    await unless_disconnected(request.receive, server.engines.load(model))
+    check_context_length(model, body.context_length)
+    answer: dict[str, Any] = {
+        "type": "embedding" if is_embedding(model) else "llm",
+        "instance_id": model.name,
+        "load_time_seconds": time.monotonic() - started,
+        "status": "loaded",
+    }
+    return answer | ({"load_config": load_config(model)} if body.echo_load_config else {})
+
+
+@post(
+    "/api/v1/models/unload",
+    status_code=200,
+    opt={"scope": "admin", "body": UnloadBody},
+    tags=["LM Studio"],
+)
+async def unload(request: Request[Any, Any, Any]) -> dict[str, Any]:
+    """Unload a model, once those who use it are done."""
+    server: Server = request.app.state.server
+    body = await read_json(request, _unload, **server.body_limits)
+    model = server.engines.get(body.instance_id)
+    await unless_disconnected(request.receive, server.engines.unload(model, drain=True))
+    return {"instance_id": model.name}
+
+
+@post("/api/v1/models/download", status_code=200, opt={"scope": "admin"}, tags=["LM Studio"])
+async def download() -> None:
+    """Refused: models come into this server through its configuration."""
+    raise UnsupportedError(
+        "models are not downloaded through this API; name them in the server's configuration"
+    )
+
+
+@get("/api/v1/models/download/status/{job_id:str}", opt={"scope": "admin"}, tags=["LM Studio"])
+async def download_status(job_id: FromPath[str]) -> None:
+    """No download was ever begun here."""
+    raise JobNotFoundError(f"there is no download '{job_id[:64]}'", param="job_id")
+
+
+ROUTES = [list_models, load, unload, download, download_status]
