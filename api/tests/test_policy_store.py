@@ -520,7 +520,8 @@ def test_a_server_does_not_start_without_its_store(path: Path) -> None:
 
 
 def test_a_passphrase_without_a_store_is_mentioned(caplog: pytest.LogCaptureFixture) -> None:
-    Server(Config(runtime=RuntimeConfig(backend="stub")), SECRET)
+    server = Server(Config(runtime=RuntimeConfig(backend="stub")), SECRET)
+    asyncio.run(server.stop())
     assert f"{PASSPHRASE} has no effect" in caplog.text
     assert SECRET not in caplog.text
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -61,12 +62,16 @@ def act(server: RunningServer, action: str, model: str, **flags: bool) -> httpx2
         return client.post(f"/v1/models/{action}", json={"model": model, **flags})
 
 
-def stream(server: RunningServer, model: str) -> list[dict[str, Any]]:
-    """The events of a long answer."""
+def stream(
+    server: RunningServer, model: str, begun: threading.Event | None = None
+) -> list[dict[str, Any]]:
+    """The events of a long answer; sets `begun` when the answer comes."""
     with (
         server.client() as client,
         client.stream("POST", "/v1/chat/completions", json={**LONG, "model": model}) as response,
     ):
+        if begun is not None:
+            begun.set()
         lines = [line for line in response.iter_lines() if line.startswith("data: {")]
     return [json.loads(line.removeprefix("data: ")) for line in lines]
 
@@ -179,9 +184,10 @@ def test_a_model_that_answers_is_not_unloaded_by_mistake(server: RunningServer) 
 
 
 def test_force_ends_a_stream_with_an_error(server: RunningServer) -> None:
+    begun = threading.Event()
     with ThreadPoolExecutor(1) as pool:
-        answer = pool.submit(stream, server, "a")
-        wait_until(lambda: show(server, "a")["in_use"] == 1)
+        answer = pool.submit(stream, server, "a", begun)
+        assert begun.wait(20)
         assert act(server, "unload", "a", force=True).json()["state"] == "unloaded"
         events = answer.result(timeout=20)
     assert "was unloaded" in events[-1]["error"]["message"]
