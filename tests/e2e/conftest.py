@@ -31,23 +31,19 @@ def real_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSer
 def run_client(real_server: RunningServer) -> Callable[[str], dict[str, Any]]:
     """Runs a script of `clients/` against the real model; returns what it saw, which it prints as JSON."""
 
-    def run(script: str) -> dict[str, Any]:
-        assert CLIENTS.exists(), "run ./scripts/test.sh, which makes the clients' environment"
-        done = subprocess.run(
-            [
-                CLIENTS,
-                Path(__file__).parent / "clients" / script,
-                real_server.url,
-                "all-key",
-                MODEL,
-            ],
-            capture_output=True,
-            text=True,
-            timeout=110,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        seen: dict[str, Any] = json.loads(done.stdout)
-        return seen
+    return lambda script: run_script(script, real_server.url)
 
-    return run
+
+def run_script(script: str, address: str) -> dict[str, Any]:
+    """Runs a script of `clients/` against a server of `MODEL`; returns what it prints as JSON."""
+    assert CLIENTS.exists(), "run ./scripts/test.sh, which makes the clients' environment"
+    done = subprocess.run(
+        [CLIENTS, Path(__file__).parent / "clients" / script, address, "all-key", MODEL],
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    seen: dict[str, Any] = json.loads(done.stdout)
+    return seen

@@ -13,16 +13,21 @@ import sys
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import uvicorn
 
 from inferflux_api.app import create_app
 from inferflux_api.governance.policy_store import PASSPHRASE
+from inferflux_api.grpc.start import start_grpc
 from inferflux_api.http.protocol import limited_protocol
 from inferflux_api.observability.logging import configure_logging
 from inferflux_api.server import Server
 from inferflux_core.config import load_config
 from inferflux_core.errors import StartupError
+
+if TYPE_CHECKING:
+    from inferflux_api.grpc.front import GrpcFront
 
 __all__ = ["main"]
 
@@ -37,7 +42,16 @@ _EXAMPLES = """examples:
 
 
 class _UvicornServer(uvicorn.Server):
-    """Uvicorn, but a signal ends in exit status 0 once everything has been served."""
+    """Uvicorn, but a signal ends in exit status 0 once everything has been served, over gRPC too."""
+
+    def __init__(self, config: uvicorn.Config, beside: GrpcFront | None) -> None:
+        super().__init__(config)
+        self._beside = beside
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Drain HTTP and gRPC at the same time."""
+        beside = [] if self._beside is None else [self._beside.stop()]
+        await asyncio.gather(super().shutdown(sockets), *beside)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -108,9 +122,10 @@ async def _serve(server: Server, listener: socket.socket) -> None:
     """Answer probes at once, load the models, serve until told to stop, drain.
 
     Raises:
-        StartupError: a model cannot be loaded.
+        StartupError: a model cannot be loaded, or the port for gRPC is taken.
     """
     settings = server.config.server
+    beside = await start_grpc(server)
     uvicorn_server = _UvicornServer(
         uvicorn.Config(
             create_app(server),
@@ -121,7 +136,8 @@ async def _serve(server: Server, listener: socket.socket) -> None:
             timeout_graceful_shutdown=int(settings.drain_timeout) or 1,
             backlog=1024,
             lifespan="off",
-        )
+        ),
+        beside,
     )
     serving = asyncio.create_task(uvicorn_server.serve(sockets=[listener]))
     loading = asyncio.create_task(server.start())

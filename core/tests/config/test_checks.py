@@ -39,6 +39,26 @@ def test_what_is_not_there_yet_is_refused(flag: str) -> None:
             ["auth.api_keys=[{key: hunter2, scopes: []}, {key: hunter2, scopes: []}]"],
             "auth.api_keys[1].key: the same key as auth.api_keys[0].key",
         ),
+        (
+            ["server.grpc.host=localhost"],
+            "server.grpc.host: would have no effect without `server.grpc.port`",
+        ),
+        (
+            ["server.grpc.tls={cert: a, key: b}"],
+            "server.grpc.tls: would have no effect without `server.grpc.port`",
+        ),
+        (
+            ["server.port=9000", "server.grpc.port=9000"],
+            "server.grpc.port: HTTP has this port; gRPC needs one of its own",
+        ),
+        (
+            ["server.grpc.port=1", "server.grpc.tls.key=b"],
+            "server.grpc.tls: `cert` and `key` go together: set both, or neither",
+        ),
+        (
+            ["server.grpc.port=1", "server.grpc.tls.client_ca=b"],
+            "server.grpc.tls.client_ca: would have no effect without `cert` and `key`",
+        ),
         (["auth.api_keys=[{key: '', scopes: []}]"], "auth.api_keys[0].key: the key is empty"),
         (["auth.api_keys=[{key: ' ', scopes: []}]"], "auth.api_keys[0].key: the key is empty"),
         (

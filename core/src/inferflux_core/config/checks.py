@@ -10,7 +10,7 @@ from inferflux_core.config.derived import (
     guardrail_names,
 )
 from inferflux_core.config.problems import KeyPath, Problem
-from inferflux_core.config.schema import Config, ModelConfig
+from inferflux_core.config.schema import Config, GrpcConfig, ModelConfig
 from inferflux_core.errors import ModelLoadError
 from inferflux_core.models.reference import default_name
 
@@ -24,6 +24,7 @@ def check(config: Config) -> None:
         Problem: the first rule that is broken.
     """
     _check_available(config)
+    _check_grpc(config)
     _check_drafting(config)
     _check_api_keys(config)
     _check_auth(config)
@@ -38,6 +39,21 @@ def _check_available(config: Config) -> None:
     for path, is_set in unavailable:
         if is_set:
             raise Problem(path, "not available in this version", hint="remove the key")
+
+
+def _check_grpc(config: Config) -> None:
+    server, grpc = config.server, config.server.grpc
+    path: KeyPath = ("server", "grpc")
+    if grpc.port is None:
+        for key in ("host", "tls"):
+            if getattr(grpc, key) != getattr(GrpcConfig(), key):
+                raise Problem((*path, key), "would have no effect without `server.grpc.port`")
+    elif grpc.port == server.port != 0 and grpc.host in (None, server.host):
+        raise Problem((*path, "port"), "HTTP has this port; gRPC needs one of its own")
+    if (grpc.tls.cert is None) != (grpc.tls.key is None):
+        raise Problem((*path, "tls"), "`cert` and `key` go together: set both, or neither")
+    if grpc.tls.client_ca is not None and grpc.tls.cert is None:
+        raise Problem((*path, "tls", "client_ca"), "would have no effect without `cert` and `key`")
 
 
 def _check_drafting(config: Config) -> None:

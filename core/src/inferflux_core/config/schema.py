@@ -14,6 +14,8 @@ __all__ = [
     "AuthConfig",
     "Config",
     "FilesConfig",
+    "GrpcConfig",
+    "GrpcTlsConfig",
     "GuardrailsConfig",
     "LoggingConfig",
     "ModelConfig",
@@ -36,11 +38,28 @@ class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Base of every part of the tree."""
 
 
+class GrpcTlsConfig(Section, frozen=True):
+    """Files in PEM form. With `client_ca`, only clients with a certificate of that authority get in."""
+
+    cert: str | None = None
+    key: str | None = None
+    client_ca: str | None = None
+
+
+class GrpcConfig(Section, frozen=True):
+    """gRPC beside HTTP, on a port of its own; null means none. `host` is by default the server's."""
+
+    port: Port | None = None
+    host: str | None = None
+    tls: GrpcTlsConfig = GrpcTlsConfig()
+
+
 class ServerConfig(Section, frozen=True):
     """Where and how the server listens."""
 
     host: str = "127.0.0.1"
     port: Port = 8080
+    grpc: GrpcConfig = GrpcConfig()
     max_body_bytes: PositiveInt = 8 * 1024 * 1024
     max_json_depth: PositiveInt = 64
     receive_timeout: Seconds = 30.0

@@ -26,6 +26,7 @@ class Reporter:
             piece=self._piece(token.token_id),
             logprob=token.logprob or 0.0,
             alternatives=[(self._piece(a.token_id), a.logprob) for a in token.alternatives],
+            alternative_ids=[a.token_id for a in token.alternatives],
         )
 
     def note_prompt(self, request: Request, position: int, logits: NDArray[np.float32]) -> None:

@@ -1,0 +1,1 @@
+"""The protocol of xAI's API: chats, models, tokens, embeddings."""
