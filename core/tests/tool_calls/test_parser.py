@@ -45,6 +45,7 @@ ANSWERS = {
 PIECES = [
     *("<tool_call>", "</tool_call>", "[TOOL_CALLS]", "[ARGS]", "<|python_tag|>", "<think>"),
     *("<start_function_call>", "<end_function_call>", "</think>", "call:now{}", "```json"),
+    *('<tool_call>{"name": "now"}</tool_call>', "[TOOL_CALLS]now{}", "Well.", " "),
     *('"name": "now"', '"arguments": {}', "now", *'{}[],:" \nx'),
 ]
 
@@ -153,7 +154,15 @@ def test_how_an_answer_is_cut_changes_nothing(name: str, parts: list[str]) -> No
 
         return content, reasoning, [n for _, n, _ in calls if n], parser.num_calls
 
-    assert result(list(text)) == result([text])
+    assert result(list(text)) == result(parts) == result([text])
+
+
+def test_blanks_count_after_text_and_not_before_a_call() -> None:
+    call = '<tool_call>{"name": "now"}</tool_call>'
+    for pieces in (["Well.", f" {call}"], ["Well. ", call], [f"Well. {call}"]):
+        assert read(AnswerParser(SCHEMAS, FORMATS["hermes"]), pieces)[0] == "Well. "
+    for pieces in (["\n", call], [f"\n{call}"]):
+        assert read(AnswerParser(SCHEMAS, FORMATS["hermes"]), pieces)[0] == ""
 
 
 def test_a_long_call_takes_linear_time() -> None:

@@ -164,13 +164,17 @@ class AnswerParser:
         opening = self._format.opening
         before, found, after = text.partition(opening)
         if found:
-            self._show(before if before.strip() else "", out)
+            self._show("" if self._blank and not before.strip() else before, out)
             self._opened = opening
             self._state = self._between
             return after
         keep = 0 if final else _tail(text, opening)
-        self._show(text[: len(text) - keep], out)
-        return text[len(text) - keep :]
+        shown = text[: len(text) - keep]
+        if self._blank and not shown.strip() and not final:
+            # Blanks before a call are none of the answer.
+            return text
+        self._show(shown, out)
+        return text[len(shown) :]
 
     def _show(self, text: str, out: Parsed) -> None:
         out.content += text
