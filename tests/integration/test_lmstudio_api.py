@@ -188,7 +188,7 @@ def test_v1_models_go_and_come(server: RunningServer) -> None:
         ("/api/v1/chat", {"input": "x", "max_output_tokens": 0}, 400),
         ("/api/v1/chat", {"input": "[fail]"}, 500),
         ("/api/v1/chat", {"input": "x", "context_length": 1_000_000}, 400),
-        ("/api/v1/models/download", {"model": "some/model"}, 501),
+        ("/api/v1/models/download", {"model": "some/model"}, 404),
         ("/api/v1/models/load", {"model": "none"}, 404),
         ("/api/v1/models/load", {"model": "other", "context_length": 1_000_000}, 400),
         ("/api/v0/chat/completions", {"messages": []}, 400),
@@ -209,11 +209,10 @@ def test_types_of_errors_are_lm_studios(server: RunningServer) -> None:
     with server.client() as client:
         job = client.get("/api/v1/models/download/status/job_1")
     unknown = post(server, "/api/v1/chat", model="none", input="x")
-    download = post(server, "/api/v1/models/download", model="some/model")
-    types = [answer.json()["error"]["type"] for answer in (job, unknown, download)]
+    types = [answer.json()["error"]["type"] for answer in (job, unknown)]
 
     assert job.status_code == 404
-    assert types == ["job_not_found", "model_not_found", "not_implemented"]
+    assert types == ["job_not_found", "model_not_found"]
 
 
 # ---------------------------------------------------------------------------- the SDKs' protocol

@@ -18,7 +18,12 @@ from inferflux_core.config import Config, backend_name, model_configs
 from inferflux_core.config.schema import ModelConfig
 from inferflux_core.engine.async_engine import AsyncEngine, EngineState
 from inferflux_core.engine.protocol import AdapterUse
-from inferflux_core.errors import ConfigError, ModelNotFoundError, PluginError
+from inferflux_core.errors import (
+    ConfigError,
+    InvalidRequestError,
+    ModelNotFoundError,
+    PluginError,
+)
 from inferflux_core.models.reference import default_name
 from inferflux_core.plugins import PluginManager
 from inferflux_core.specs import BackendSpec
@@ -44,7 +49,10 @@ class Target:
 
 
 class EnginePool:
-    """One engine per configured model.
+    """One engine per model.
+
+    Attributes:
+        configured: names of the models that the configuration gives, which stay.
 
     Args:
         config: the whole configuration.
@@ -70,11 +78,12 @@ class EnginePool:
                 hint="choose another `runtime.backend`; there is no automatic fall-back",
             )
         logger.info("backend '%s': %s", backend.name, probe.reason)
+        self._backend, self._config, self._on_restart = backend, config, on_restart
         self._models: dict[str, ServedModel] = {}
         configured = _with_names(config, backend)
-        self._reserved = frozenset(configured)
+        self.configured = frozenset(configured)
         for name, model in configured.items():
-            self._models[name] = self._served(name, model, backend, config, on_restart)
+            self._models[name] = self._served(name, model)
         self._residency = Residency(
             MemoryBudget(config.runtime.memory_budget_bytes, self._models.values()),
             config.server.drain_timeout,
@@ -88,7 +97,8 @@ class EnginePool:
         self._started = False
 
     def __iter__(self) -> Iterator[ServedModel]:
-        return iter(self._models.values())
+        # Models come and go while somebody walks through them.
+        return iter(tuple(self._models.values()))
 
     def get(self, name: str | None) -> ServedModel:
         """The model of that name; the only one, if the request names none.
@@ -147,28 +157,50 @@ class EnginePool:
             yield model.name
             yield from (adapter.name for adapter in model.adapters)
 
-    def _served(
-        self,
-        name: str,
-        model: ModelConfig,
-        backend: BackendSpec,
-        config: Config,
-        on_restart: Callable[[str, str], None],
-    ) -> ServedModel:
+    def add(self, name: str, model: ModelConfig) -> None:
+        """Serve one more model, which is loaded when it is asked for.
+
+        Raises:
+            InvalidRequestError: the name is taken.
+        """
+        if name in self._models or self._is_taken(name, name):
+            raise InvalidRequestError(f"the name '{name}' is taken already", param="model")
+        model = msgspec.structs.replace(model, name=name, load="on_demand")
+        self._models[name] = self._served(name, model)
+
+    async def remove(self, name: str) -> None:
+        """Serve a model no longer, once those who use it are done.
+
+        Raises:
+            InvalidRequestError: it is named in the configuration.
+            ModelNotFoundError: there is none of that name.
+        """
+        if name in self.configured:
+            raise InvalidRequestError(
+                f"model '{name}' is named in the server's configuration; remove it there",
+                param="model",
+            )
+        model = self.get(name)
+        model.retired = True
+        await self.unload(model, drain=True)
+        await model.adapters.stop()
+        self._models.pop(name, None)
+
+    def _served(self, name: str, model: ModelConfig) -> ServedModel:
         engine = AsyncEngine(
             model,
-            backend,
-            config.runtime,
-            config.plugins,
-            on_restart=partial(on_restart, name, backend.name),
+            self._backend,
+            self._config.runtime,
+            self._config.plugins,
+            on_restart=partial(self._on_restart, name, self._backend.name),
         )
         adapters = AdapterRegistry(model, engine, partial(self._is_taken, name))
-        return ServedModel(name, model, backend.name, engine, adapters)
+        return ServedModel(name, model, self._backend.name, engine, adapters)
 
     def _is_taken(self, owner: str, name: str) -> bool:
         """Whether an adapter of one model may not be called so."""
         others = (model for model in self if model.name != owner)
-        return name in self._reserved or any(name in model.adapters for model in others)
+        return name in self.configured or any(name in model.adapters for model in others)
 
 
 def _with_names(config: Config, backend: BackendSpec) -> dict[str, ModelConfig]:

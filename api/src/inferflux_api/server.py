@@ -15,6 +15,8 @@ from inferflux_api.governance.guardrails import GuardrailPipeline
 from inferflux_api.governance.policy import Policy, apply_policy
 from inferflux_api.governance.policy_store import PASSPHRASE, PolicyStore
 from inferflux_api.governance.rate_limit import RateLimiter
+from inferflux_api.library.downloads import Downloads
+from inferflux_api.library.serving import Library
 from inferflux_api.observability.metrics import Metrics
 from inferflux_api.operations import Operations
 from inferflux_api.pipeline import Pipeline
@@ -76,6 +78,8 @@ class Server:
         self.engines = EnginePool(
             config, self.plugins, lambda *labels: self.metrics.restarts.labels(*labels).inc()
         )
+        self.library = Library(config.library, self.engines)
+        self.downloads = Downloads(self.library)
         self.pipeline = Pipeline(
             self.engines,
             GuardrailPipeline(_guardrails(config, self.plugins)),
@@ -106,6 +110,7 @@ class Server:
         self.draining = True
         for end in self.on_stop:
             await end()
+        await self.downloads.stop()
         await self.engines.stop(self.config.server.drain_timeout)
         await self.authenticator.stop()
         self.audit.close()

@@ -11,17 +11,20 @@ __all__ = ["LimitedProtocol", "limited_protocol"]
 
 MAX_HEADER_BYTES = 64 * 1024
 MAX_HEADERS = 128
+MIN_BODY_BYTES_PER_SECOND = 64 * 1024
 
 
 class LimitedProtocol(HttpToolsProtocol):
     """Closes connections whose request is too long in its head or in coming.
 
-    uvicorn's parser has no bound on headers, and its only timer runs between requests.
+    uvicorn's parser has no bound on headers, and its only timer runs between requests. A body that takes
+    longer, because it is long, gets more time for as long as it keeps coming.
     """
 
     receive_timeout: ClassVar[float] = 30.0
 
     _head_bytes = 0
+    _body_bytes = 0
     _reading_head = True
     _deadline: asyncio.TimerHandle | None = None
 
@@ -41,6 +44,8 @@ class LimitedProtocol(HttpToolsProtocol):
             if self._deadline is None:
                 self._start_clock()
             self._head_bytes += len(data)
+        else:
+            self._body_bytes += len(data)
         super().data_received(data)
         if self._reading_head and self._head_bytes > MAX_HEADER_BYTES:
             self._refuse(b"431 Request Header Fields Too Large")
@@ -63,14 +68,19 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def _start_clock(self) -> None:
         self._stop_clock()
-        self._deadline = self.loop.call_later(
-            self.receive_timeout, self._refuse, b"408 Request Timeout"
-        )
+        self._body_bytes = 0
+        self._deadline = self.loop.call_later(self.receive_timeout, self._time_is_up)
 
     def _stop_clock(self) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
+
+    def _time_is_up(self) -> None:
+        if self._body_bytes < self.receive_timeout * MIN_BODY_BYTES_PER_SECOND:
+            self._refuse(b"408 Request Timeout")
+        else:
+            self._start_clock()
 
     def _refuse(self, status: bytes) -> None:
         if self.transport.is_closing():

@@ -17,7 +17,12 @@ from functools import partial
 from inferflux_api.models.budget import MemoryBudget
 from inferflux_api.models.failure import LoadFailure
 from inferflux_api.models.served import ServedModel
-from inferflux_core.errors import EngineUnavailableError, ModelInUseError, StartupError
+from inferflux_core.errors import (
+    EngineUnavailableError,
+    ModelInUseError,
+    ModelNotFoundError,
+    StartupError,
+)
 
 __all__ = ["Residency"]
 
@@ -52,6 +57,7 @@ class Residency:
 
         Raises:
             EngineUnavailableError: it cannot be loaded, or the server is shutting down.
+            ModelNotFoundError: it was removed in the meantime.
         """
         await self.acquire(model)
         try:
@@ -150,6 +156,8 @@ class Residency:
     async def _until_loaded(self, model: ServedModel) -> None:
         while True:
             self._require_open()
+            if model.retired:
+                raise ModelNotFoundError(f"model '{model.name}' was removed", param="model")
             if model.transition is None:
                 if model.is_loaded:
                     return

@@ -31,6 +31,7 @@ class ServedModel:
         transition: the loading or unloading that is under way.
         failure: why it could not be loaded the last time, if so.
         known_bytes: memory it took when it was loaded before.
+        retired: no longer served; who still holds it cannot load it again.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class ServedModel:
         self.transition: asyncio.Task[LoadFailure | None] | None = None
         self.failure: LoadFailure | None = None
         self.known_bytes: int | None = None
+        self.retired = False
 
     @property
     def is_loaded(self) -> bool:

@@ -17,6 +17,7 @@ __all__ = [
     "GrpcConfig",
     "GrpcTlsConfig",
     "GuardrailsConfig",
+    "LibraryConfig",
     "LoggingConfig",
     "ModelConfig",
     "NvmeOffloadConfig",
@@ -178,6 +179,15 @@ class AuditConfig(Section, frozen=True):
     path: str | None = None
 
 
+class LibraryConfig(Section, frozen=True):
+    """A folder for models that are pulled and created while the server runs; null means there is none."""
+
+    path: str | None = None
+    registry: str = "https://registry.ollama.ai"
+    hugging_face: str = "https://huggingface.co"
+    max_blob_bytes: PositiveInt = 256 * 1024 * 1024 * 1024
+
+
 class FilesConfig(Section, frozen=True):
     """Uploaded files and batches; null keeps them in a temporary folder until the server ends."""
 
@@ -213,6 +223,7 @@ class Config(Section, frozen=True):
     audit: AuditConfig = AuditConfig()
     policy_store: str | None = None
     files: FilesConfig = FilesConfig()
+    library: LibraryConfig = LibraryConfig()
     plugins: PluginsConfig = PluginsConfig()
     logging: LoggingConfig = LoggingConfig()
 

@@ -17,7 +17,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from inferflux_core.errors import InvalidRequestError, ModelLoadError
 
-__all__ = ["ChatTemplate"]
+__all__ = ["ChatTemplate", "check_syntax"]
 
 MAX_RENDERED_CHARS: Final = 16 * 1024 * 1024
 
@@ -33,6 +33,18 @@ def _strftime_now(pattern: str) -> str:
 def _tojson(value: Any, indent: int | None = None, **_ignored: Any) -> str:
     # Jinja's own filter escapes HTML, which no model was trained on.
     return json.dumps(value, ensure_ascii=False, indent=indent)
+
+
+def check_syntax(source: str) -> None:
+    """See whether a template can be parsed, without evaluating any of it.
+
+    Raises:
+        InvalidRequestError: it cannot.
+    """
+    try:
+        ImmutableSandboxedEnvironment(extensions=[loopcontrols]).parse(source)
+    except (jinja2.TemplateError, RecursionError) as error:
+        raise InvalidRequestError(f"it is no chat template in Jinja: {error}") from error
 
 
 class ChatTemplate:

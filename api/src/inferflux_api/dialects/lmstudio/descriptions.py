@@ -7,6 +7,7 @@ from importlib.metadata import version
 from typing import Any, Final
 
 from inferflux_api.engines import Target
+from inferflux_api.models.facts import facts_of
 from inferflux_api.models.served import ServedModel
 from inferflux_core.errors import InvalidRequestError, ModelLoadError
 from inferflux_core.models import reference
@@ -30,9 +31,9 @@ _BITS: Final = re.compile(r"\d+")
 
 
 def is_embedding(model: ServedModel) -> bool:
-    """Whether it only embeds, as far as is known: only a model that was loaded has told."""
+    """Whether it only embeds; a model that was loaded knows better than its file."""
     info = model.engine.loaded_info
-    return info is not None and info.embeds and not info.generates
+    return facts_of(model).only_embeds if info is None else info.embeds and not info.generates
 
 
 def is_ready(model: ServedModel) -> bool:
@@ -89,19 +90,20 @@ def size_bytes(model: ServedModel) -> int:
 
 
 def v0_model(model: ServedModel) -> dict[str, Any]:
-    """An entry of `/api/v0/models`."""
+    """An entry of `/api/v0/models`. Looks at files: call it in a thread."""
+    facts = facts_of(model)
     entry: dict[str, Any] = {
         "id": model.name,
         "object": "model",
         "type": "embeddings" if is_embedding(model) else "llm",
         "publisher": _PUBLISHER,
-        "arch": "unknown",
+        "arch": facts.architecture or "unknown",
         "compatibility_type": file_format(model),
-        "quantization": quantization(model) or "unknown",
+        "quantization": facts.quantization or quantization(model) or "unknown",
         "state": "loaded" if is_ready(model) else "not-loaded",
-        "max_context_length": context_length(model),
+        "max_context_length": context_length(model) or facts.context_length,
     }
-    if calls_tools(model):
+    if calls_tools(model) or facts.calls_tools:
         entry["capabilities"] = ["tool_use"]
     if is_ready(model):
         entry["loaded_context_length"] = context_length(model)
@@ -109,8 +111,9 @@ def v0_model(model: ServedModel) -> dict[str, Any]:
 
 
 def v1_model(model: ServedModel) -> dict[str, Any]:
-    """An entry of `/api/v1/models`."""
-    name = quantization(model)
+    """An entry of `/api/v1/models`. Looks at files: call it in a thread."""
+    facts = facts_of(model)
+    name = facts.quantization or quantization(model)
     bits = _BITS.search(name or "")
     info = model.engine.loaded_info
     reasons = info is not None and info.reasoning is not None
@@ -119,18 +122,18 @@ def v1_model(model: ServedModel) -> dict[str, Any]:
         "publisher": _PUBLISHER,
         "key": model.name,
         "display_name": model.name,
-        "architecture": None,
+        "architecture": facts.architecture or None,
         "quantization": {"name": name, "bits_per_weight": int(bits[0])} if name and bits else None,
         "size_bytes": size_bytes(model),
-        "params_string": None,
+        "params_string": facts.parameter_size or None,
         "loaded_instances": [{"id": model.name, "config": load_config(model)}]
         if is_ready(model)
         else [],
-        "max_context_length": context_length(model),
+        "max_context_length": context_length(model) or facts.context_length,
         "format": file_format(model),
         "capabilities": {
             "vision": False,
-            "trained_for_tool_use": calls_tools(model),
+            "trained_for_tool_use": calls_tools(model) or facts.calls_tools,
             **(
                 {"reasoning": {"allowed_options": ["off", "on"], "default": "on"}}
                 if reasons

@@ -13,7 +13,6 @@ from inferflux_core.errors import InferFluxError, ModelNotFoundError, NotFoundEr
 __all__ = [
     "JobNotFoundError",
     "PresetNotFoundError",
-    "UnsupportedError",
     "error_object",
     "respond_error",
     "sdk_error",
@@ -22,15 +21,7 @@ __all__ = [
 _TYPES: Final = {
     "model_not_found": "model_not_found",
     "job_not_found": "job_not_found",
-    "not_implemented": "not_implemented",
 }
-
-
-class UnsupportedError(InferFluxError):
-    """LM Studio does this, and this server does not."""
-
-    status = 501
-    code = "not_implemented"
 
 
 class JobNotFoundError(NotFoundError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -86,14 +87,16 @@ class _Completion(CompletionRenderer):
 async def list_models(request: Request[Any, Any, Any]) -> dict[str, Any]:
     """All models."""
     server: Server = request.app.state.server
-    return {"object": "list", "data": [v0_model(model) for model in server.engines]}
+    data = await asyncio.to_thread(lambda: [*map(v0_model, server.engines)])
+    return {"object": "list", "data": data}
 
 
 @get("/api/v0/models/{model_id:path}", opt={"scope": "read"}, tags=["LM Studio"])
 async def get_model(request: Request[Any, Any, Any], model_id: FromPath[str]) -> dict[str, Any]:
     """One model."""
     server: Server = request.app.state.server
-    return v0_model(server.engines.resolve(model_id.strip("/")).model)
+    target = server.engines.resolve(model_id.strip("/"))
+    return await asyncio.to_thread(v0_model, target.model)
 
 
 @post(

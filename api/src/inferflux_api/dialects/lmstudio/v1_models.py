@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Any
 
 import msgspec
 from litestar import Request, get, post
-from litestar.params import FromPath
 
 from inferflux_api.dialects.lmstudio.descriptions import (
     check_context_length,
@@ -15,7 +15,6 @@ from inferflux_api.dialects.lmstudio.descriptions import (
     load_config,
     v1_model,
 )
-from inferflux_api.dialects.lmstudio.errors import JobNotFoundError, UnsupportedError
 from inferflux_api.http.body import read_json
 from inferflux_api.http.disconnect import unless_disconnected
 from inferflux_api.server import Server
@@ -45,7 +44,7 @@ _unload = msgspec.json.Decoder(UnloadBody)
 async def list_models(request: Request[Any, Any, Any]) -> dict[str, Any]:
     """All models, and which of them are in memory."""
     server: Server = request.app.state.server
-    return {"models": [v1_model(model) for model in server.engines]}
+    return {"models": await asyncio.to_thread(lambda: [*map(v1_model, server.engines)])}
 
 
 @post(
@@ -87,18 +86,4 @@ async def unload(request: Request[Any, Any, Any]) -> dict[str, Any]:
     return {"instance_id": model.name}
 
 
-@post("/api/v1/models/download", status_code=200, opt={"scope": "admin"}, tags=["LM Studio"])
-async def download() -> None:
-    """Refused: models come into this server through its configuration."""
-    raise UnsupportedError(
-        "models are not downloaded through this API; name them in the server's configuration"
-    )
-
-
-@get("/api/v1/models/download/status/{job_id:str}", opt={"scope": "admin"}, tags=["LM Studio"])
-async def download_status(job_id: FromPath[str]) -> None:
-    """No download was ever begun here."""
-    raise JobNotFoundError(f"there is no download '{job_id[:64]}'", param="job_id")
-
-
-ROUTES = [list_models, load, unload, download, download_status]
+ROUTES = [list_models, load, unload]

@@ -28,5 +28,4 @@ def error_line(error: InferFluxError) -> bytes:
 
 
 def _body(error: InferFluxError) -> bytes:
-    text = f"{error.param}: {error.message}" if error.param else error.message
-    return msgspec.json.encode({"error": text})
+    return msgspec.json.encode({"error": error.full_message})

@@ -1,4 +1,4 @@
-"""Generating, embedding, and what runs."""
+"""Generating and embedding."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import msgspec
 from litestar import MediaType, Request, Response, get, head, post
 
 from inferflux_api.choices import gather
-from inferflux_api.dialects.ollama.durations import nanoseconds, timestamp
+from inferflux_api.dialects.ollama.creation import defaults_of
+from inferflux_api.dialects.ollama.durations import nanoseconds
 from inferflux_api.dialects.ollama.keep_alive import apply_keep_alive, load_or_unload
-from inferflux_api.dialects.ollama.names import resolve, with_tag
+from inferflux_api.dialects.ollama.names import resolve
 from inferflux_api.dialects.ollama.rendering import (
     ChatRenderer,
     GenerateRenderer,
@@ -25,7 +26,6 @@ from inferflux_api.dialects.ollama.schemas import (
     EmbeddingsBody,
     GenerateBody,
     GenerationFields,
-    Options,
 )
 from inferflux_api.dialects.ollama.translate import chat_request, generate_request
 from inferflux_api.engines import Target
@@ -64,7 +64,7 @@ async def chat(request: Request[Any, Any, Any]) -> Response[Any]:
     if not body.messages:
         empty = {"message": {"role": "assistant", "content": ""}}
         return await _without_prompt(request, body, target, empty)
-    wanted = chat_request(body, target.name, Options())
+    wanted = chat_request(body, target.name, defaults_of(server, target))
     return await _respond(request, body, target, wanted, ChatRenderer)
 
 
@@ -81,7 +81,7 @@ async def generate(request: Request[Any, Any, Any]) -> Response[Any]:
     target = resolve(server.engines, body.model)
     if not (body.prompt or body.suffix):
         return await _without_prompt(request, body, target, {"response": ""})
-    wanted = generate_request(body, target.name, Options(), None)
+    wanted = generate_request(body, target.name, defaults_of(server, target))
     if body.context:
         wanted = await _with_context(request, wanted, body.context)
     bare = body.raw or body.suffix
@@ -132,31 +132,6 @@ async def embeddings(request: Request[Any, Any, Any]) -> Response[bytes]:
         media_type=_JSON,
         headers=result.headers,
     )
-
-
-@get("/api/ps", opt={"scope": "read"}, tags=["Ollama"])
-async def running(request: Request[Any, Any, Any]) -> dict[str, Any]:
-    """The models in memory, those that stay longest first."""
-    server: Server = request.app.state.server
-    # Ollama has no word for ever; clients compare times.
-    never = time.time() + 100 * 365 * 86400
-    loaded = [model for model in server.engines if model.is_loaded]
-    loaded.sort(key=lambda model: model.expires_at or never, reverse=True)
-    return {
-        "models": [
-            {
-                "name": with_tag(model.name),
-                "model": with_tag(model.name),
-                "size": model.engine.memory_bytes or 0,
-                "size_vram": 0,
-                "digest": "",
-                "details": {"format": "gguf"},
-                "expires_at": timestamp(model.expires_at or never),
-                "context_length": info.max_model_len if (info := model.engine.loaded_info) else 0,
-            }
-            for model in loaded
-        ]
-    }
 
 
 @get("/api/version", opt={"scope": PUBLIC}, tags=["Ollama"])
@@ -263,4 +238,4 @@ async def _loaded(request: Request[Any, Any, Any], target: Target) -> None:
         pass
 
 
-ROUTES = [chat, generate, embed, embeddings, running, api_version, root, root_head]
+ROUTES = [chat, generate, embed, embeddings, api_version, root, root_head]

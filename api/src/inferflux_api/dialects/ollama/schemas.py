@@ -7,14 +7,21 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from inferflux_core.errors import InvalidRequestError
+
 __all__ = [
     "ChatBody",
+    "CopyBody",
+    "CreateBody",
     "EmbedBody",
     "EmbeddingsBody",
     "GenerateBody",
     "GenerationFields",
     "Message",
+    "ModelBody",
     "Options",
+    "PullBody",
+    "ShowBody",
 ]
 
 Number = int | float
@@ -98,3 +105,55 @@ class EmbeddingsBody(msgspec.Struct, frozen=True, kw_only=True):
     model: Name
     prompt: str = ""
     keep_alive: Number | str | None = None
+
+
+class ModelBody(msgspec.Struct, frozen=True, kw_only=True):
+    """Which model something is done to; older clients call it `name`."""
+
+    model: str | None = None
+    name: str | None = None
+
+    def required(self) -> str:
+        """The name.
+
+        Raises:
+            InvalidRequestError: there is none.
+        """
+        name = self.model or self.name
+        if not name:
+            raise InvalidRequestError("model is required")
+        return name
+
+
+class ShowBody(ModelBody, frozen=True, kw_only=True):
+    """Body of `POST /api/show`."""
+
+    verbose: bool | None = None
+
+
+class PullBody(ModelBody, frozen=True, kw_only=True):
+    """Body of `POST /api/pull`."""
+
+    stream: bool | None = None
+
+
+class CreateBody(ModelBody, frozen=True, kw_only=True):
+    """Body of `POST /api/create`."""
+
+    from_: str | None = msgspec.field(name="from", default=None)
+    files: dict[str, str] | None = None
+    adapters: dict[str, str] | None = None
+    template: str | None = None
+    system: str | None = None
+    parameters: dict[str, Any] | None = None
+    messages: Annotated[list[Message], Meta(max_length=1024)] | None = None
+    license: str | list[str] | None = None
+    quantize: str | None = None
+    stream: bool | None = None
+
+
+class CopyBody(msgspec.Struct, frozen=True, kw_only=True):
+    """Body of `POST /api/copy`."""
+
+    source: Name
+    destination: Name

@@ -21,7 +21,7 @@ from inferflux_core.engine.protocol import InfillPrompt, Prompt, TextPrompt
 from inferflux_core.engine.sampling_params import Constraint, SamplingParams
 from inferflux_core.errors import InvalidRequestError
 
-__all__ = ["chat_request", "generate_request"]
+__all__ = ["Defaults", "chat_request", "check_message", "generate_request"]
 
 _DEFAULTS: Final[dict[str, float]] = {"temperature": 0.8, "top_k": 40, "top_p": 0.9}
 _WHOLE: Final = frozenset({"num_predict", "num_ctx", "seed", "top_k"})
@@ -30,39 +30,53 @@ _ROLES: Final = frozenset({"system", "user", "assistant", "tool"})
 _OBJECT: Final = '{"type": "object"}'
 
 
-def chat_request(body: ChatBody, model: str, defaults: Options) -> GenerationRequest:
+class Defaults(msgspec.Struct, frozen=True):
+    """What a model was created with.
+
+    Attributes:
+        options: of requests that bring none.
+        system: message of conversations that bring none.
+        messages: turns before every conversation.
+    """
+
+    options: Options = Options()
+    system: str = ""
+    messages: list[Message] = []
+
+
+def chat_request(body: ChatBody, model: str, defaults: Defaults) -> GenerationRequest:
     """Translate a chat.
 
     Args:
         body: of the request.
         model: as it is served here.
-        defaults: options that the model was made with.
+        defaults: that the model was created with.
 
     Raises:
         InvalidRequestError: it asks for what this server does not do.
     """
-    messages = [_message(message, index) for index, message in enumerate(body.messages)]
+    messages = [check_message(message, index) for index, message in enumerate(body.messages)]
+    before = [check_message(message, index) for index, message in enumerate(defaults.messages)]
+    if defaults.system and not any(m["role"] == "system" for m in (*before[:1], *messages[:1])):
+        before.insert(0, {"role": "system", "content": defaults.system})
     last = messages[-1] if messages else {}
     conversation = _conversation(
         body,
-        messages,
+        before + messages,
         tools=tool_use(body.tools, None, None),
         # As with Ollama, an answer that has been begun is gone on with.
         continue_last=last.get("role") == "assistant" and "tool_calls" not in last,
     )
-    return GenerationRequest.of_chat(model, conversation, _params(body, defaults))
+    return GenerationRequest.of_chat(model, conversation, _params(body, defaults.options))
 
 
-def generate_request(
-    body: GenerateBody, model: str, defaults: Options, system: str | None
-) -> GenerationRequest:
+def generate_request(body: GenerateBody, model: str, defaults: Defaults) -> GenerationRequest:
     """Translate a generation without context.
 
     Args:
         body: of the request.
         model: as it is served here.
-        defaults: options that the model was made with.
-        system: the model's own system message.
+        defaults: that the model was created with.
 
     Raises:
         InvalidRequestError: it asks for what this server does not do.
@@ -70,7 +84,7 @@ def generate_request(
     _refuse_images(body.images)
     if body.template:
         raise InvalidRequestError("templates of requests are not rendered here", param="template")
-    params = _params(body, defaults)
+    params = _params(body, defaults.options)
     prompt: Prompt
     if body.suffix:
         prompt = InfillPrompt(prefix=body.prompt or "", suffix=body.suffix)
@@ -80,7 +94,7 @@ def generate_request(
         prompt = TextPrompt(text=body.prompt or "")
     else:
         messages = [{"role": "user", "content": body.prompt or ""}]
-        if text := body.system if body.system is not None else system:
+        if text := body.system if body.system is not None else defaults.system:
             messages.insert(0, {"role": "system", "content": text})
         return GenerationRequest.of_chat(model, _conversation(body, messages), params)
     return GenerationRequest(model=model, prompts=[prompt], params=params)
@@ -137,7 +151,12 @@ def _constraint(wanted: str | dict[str, Any] | None) -> Constraint | None:
     return Constraint(kind="json_schema", value=_OBJECT, param="format")
 
 
-def _message(message: Message, index: int) -> dict[str, Any]:
+def check_message(message: Message, index: int) -> dict[str, Any]:
+    """A turn as templates expect it.
+
+    Raises:
+        InvalidRequestError: it is of a kind that does not exist, or that this server does not read.
+    """
     _refuse_images(message.images)
     if message.role not in _ROLES:
         raise InvalidRequestError(

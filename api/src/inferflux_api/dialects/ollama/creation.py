@@ -1,0 +1,133 @@
+"""Making a model from another one, or from a file."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from typing import Any, Final
+
+import msgspec
+
+from inferflux_api.dialects.ollama.names import resolve
+from inferflux_api.dialects.ollama.schemas import CreateBody, Message, Options
+from inferflux_api.dialects.ollama.translate import Defaults, check_message
+from inferflux_api.engines import Target
+from inferflux_api.library.names import canonical
+from inferflux_api.library.store import Manifest
+from inferflux_api.library.transfer import Progress
+from inferflux_api.server import Server
+from inferflux_core.engine.chat_template import check_syntax
+from inferflux_core.errors import InvalidRequestError
+
+__all__ = ["create", "defaults_of"]
+
+_REFUSED: Final = {
+    "adapters": "adapters are not built into models here; load them beside their model",
+    "quantize": "models are not quantized in this version; create from a file that is",
+}
+
+
+def defaults_of(server: Server, target: Target) -> Defaults:
+    """What a model was created with."""
+    manifest = server.library.find(target.model)
+    if manifest is None:
+        return Defaults()
+    return Defaults(
+        options=msgspec.convert(manifest.parameters, Options),
+        system=manifest.system,
+        messages=msgspec.convert(manifest.messages, list[Message]),
+    )
+
+
+async def create(server: Server, body: CreateBody) -> AsyncGenerator[Progress, None]:
+    """Make a model and serve it.
+
+    Raises:
+        InvalidRequestError: it asks for what this server does not do.
+        ModelNotFoundError: there is no model to begin from.
+        NotFoundError: this server has no library.
+    """
+    name = canonical(body.required())
+    changes = _changes(body)
+    manifest: Manifest
+    if body.from_:
+        if body.files:
+            raise InvalidRequestError("choose one of `from` and `files`", param="files")
+        yield Progress("reading model")
+        source = resolve(server.engines, body.from_)
+        if source.adapters:
+            raise InvalidRequestError(_REFUSED["adapters"], param="from")
+        manifest = await server.library.derive(source.model, name, **changes)
+    elif body.files:
+        yield Progress("parsing GGUF")
+        manifest = await server.library.of_blob(name, _only_gguf(body.files), **changes)
+    else:
+        raise InvalidRequestError("neither 'from' or 'files' was specified")
+    yield Progress(f"using existing layer {manifest.model}")
+    yield Progress("writing manifest")
+    await server.library.publish(manifest)
+    yield Progress("success")
+
+
+def _changes(body: CreateBody) -> dict[str, Any]:
+    """The fields of a manifest that the request sets.
+
+    Raises:
+        InvalidRequestError: one of them cannot be had.
+    """
+    for field, problem in _REFUSED.items():
+        if getattr(body, field):
+            raise InvalidRequestError(problem, param=field)
+    changes: dict[str, Any] = {}
+    if body.template:
+        _check_template(body.template)
+        changes["chat_template"] = body.template
+    if body.system is not None:
+        changes["system"] = body.system
+    if body.parameters is not None:
+        _check_options(body.parameters)
+        changes["parameters"] = body.parameters
+    if body.messages is not None:
+        for index, message in enumerate(body.messages):
+            check_message(message, index)
+        changes["messages"] = [_without_none(message) for message in body.messages]
+    if body.license is not None:
+        changes["license"] = [body.license] if isinstance(body.license, str) else body.license
+    return changes
+
+
+def _only_gguf(files: dict[str, str]) -> str:
+    """The digest of the only file.
+
+    Raises:
+        InvalidRequestError: there are more, or it is of another format.
+    """
+    if any(not name.lower().endswith(".gguf") for name in files):
+        raise InvalidRequestError(
+            "models are made from GGUF files here; convert safetensors first", param="files"
+        )
+    if len(files) != 1:
+        raise InvalidRequestError("a model is made from one GGUF file", param="files")
+    return next(iter(files.values()))
+
+
+def _check_template(source: str) -> None:
+    try:
+        check_syntax(source)
+    except InvalidRequestError as error:
+        raise InvalidRequestError(
+            f"{error}. Ollama's templates, in Go, are not rendered here; leave it out to use the one in "
+            "the model's file",
+            param="template",
+        ) from error
+
+
+def _check_options(parameters: dict[str, Any]) -> None:
+    try:
+        msgspec.convert(parameters, Options)
+    except msgspec.ValidationError as error:
+        raise InvalidRequestError(f"parameters: {error}", param="parameters") from error
+
+
+def _without_none(message: Any) -> dict[str, Any]:
+    fields = msgspec.structs.asdict(message)
+    return {name: value for name, value in fields.items() if value is not None}

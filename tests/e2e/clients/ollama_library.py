@@ -1,0 +1,64 @@
+"""Managing models as a user of the ollama package would."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+import ollama
+
+url, key, model = sys.argv[1:]
+client = ollama.Client(host=url, headers={"authorization": f"Bearer {key}"})
+question = [{"role": "user", "content": "What is the capital of France?"}]
+
+digest = client.create_blob(os.environ["MODEL_FILE"])
+created = list(
+    client.create(
+        model="poet:tiny",
+        files={"model.gguf": digest},
+        system="You are a poet.",
+        parameters={"temperature": 0, "num_predict": 12, "stop": ["\n\n"]},
+        license="Apache-2.0",
+        stream=True,
+    )
+)
+answer = client.chat("poet:tiny", question)
+copied = client.copy("poet:tiny", "bard").status
+derived = client.create(model="critic", from_="bard", system="You are a critic.").status
+shown = client.show("critic")
+original = client.show(model)
+listed = {entry.model: entry for entry in client.list().models}
+running = [entry.model for entry in client.ps().models]
+
+deleted = [client.delete(name).status for name in ("critic", "bard", "poet:tiny")]
+try:
+    client.chat("poet:tiny", question)
+    gone = "still there"
+except ollama.ResponseError as error:
+    gone = f"{error.status_code} {error.error}"
+try:
+    client.push(model)
+    pushed = "pushed"
+except ollama.ResponseError as error:
+    pushed = f"{error.status_code} {error.error}"
+
+print(
+    json.dumps(
+        {
+            "created": [step.status for step in created],
+            "answer": answer.message.content,
+            "eval_count": answer.eval_count,
+            "copied": copied,
+            "derived": derived,
+            "shown": shown.model_dump(mode="json"),
+            "original": original.model_dump(mode="json"),
+            "listed": {name: entry.model_dump(mode="json") for name, entry in listed.items()},
+            "running": running,
+            "deleted": deleted,
+            "left": [entry.model for entry in client.list().models],
+            "gone": gone,
+            "pushed": pushed,
+        }
+    )
+)
