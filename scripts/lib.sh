@@ -198,6 +198,25 @@ ensure_runtime() {
     echo "$stamp" >"$marker"
 }
 
+# Templates of many models lie beside the sources of llama.cpp; tests render them.
+fetch_chat_templates() {
+    local work
+    work="$(mktemp -d)"
+    "$VENV/bin/python" -m pip download --quiet --no-input --no-deps --no-binary llama-cpp-python \
+        --dest "$work" "llama-cpp-python==$LLAMA_CPP_PYTHON"
+    mkdir -p "$VENV/chat-templates"
+    "$VENV/bin/python" - "$work"/llama_cpp_python-*.tar.gz "$VENV/chat-templates" <<'END'
+import pathlib, sys, tarfile
+
+with tarfile.open(sys.argv[1]) as archive:
+    for member in archive:
+        if "/models/templates/" in member.name and member.name.endswith(".jinja"):
+            target = pathlib.Path(sys.argv[2], pathlib.PurePosixPath(member.name).name)
+            target.write_bytes(archive.extractfile(member).read())
+END
+    rm -rf "$work"
+}
+
 # The clients other people wrote live apart: their pins must not decide what the server runs with.
 ensure_dev() {
     local stamp marker="$VENV/.inferflux-dev"
@@ -207,6 +226,8 @@ ensure_dev() {
     say "Installing the development tools"
     pip_install --constraint "$ROOT/requirements/constraints.txt" \
         --requirement "$ROOT/requirements/dev.txt"
+    say "Fetching chat templates"
+    fetch_chat_templates
     say "Installing other people's clients into .venv-clients"
     "$VENV/bin/python" -m venv "$CLIENTS_VENV"
     "$CLIENTS_VENV/bin/python" -m pip install --quiet --no-input \

@@ -8,11 +8,14 @@ ended by the supervisor.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Final, NoReturn
 
 import jinja2
-from jinja2.ext import loopcontrols
+from jinja2 import nodes
+from jinja2.ext import Extension, loopcontrols
+from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from inferflux_core.errors import InvalidRequestError, ModelLoadError
@@ -30,9 +33,35 @@ def _strftime_now(pattern: str) -> str:
     return datetime.now().astimezone().strftime(pattern)
 
 
-def _tojson(value: Any, indent: int | None = None, **_ignored: Any) -> str:
+def _tojson(
+    value: Any,
+    ensure_ascii: bool = False,
+    indent: int | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+) -> str:
     # Jinja's own filter escapes HTML, which no model was trained on.
-    return json.dumps(value, ensure_ascii=False, indent=indent)
+    return json.dumps(
+        value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
+    )
+
+
+class _GenerationBlock(Extension):
+    """`{% generation %}`, which marks answers for those who train models and changes nothing here."""
+
+    tags = {"generation"}  # noqa: RUF012 - declared so by the base class
+
+    def parse(self, parser: Parser) -> nodes.Node:
+        """Its body, with a scope of its own, as `transformers` has it."""
+        line = next(parser.stream).lineno
+        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+        return nodes.CallBlock(self.call_method("_body"), [], [], body).set_lineno(line)
+
+    def _body(self, caller: Callable[[], str]) -> str:
+        return caller()
+
+
+_EXTENSIONS: Final = (loopcontrols, _GenerationBlock)
 
 
 def check_syntax(source: str) -> None:
@@ -42,7 +71,7 @@ def check_syntax(source: str) -> None:
         InvalidRequestError: it cannot.
     """
     try:
-        ImmutableSandboxedEnvironment(extensions=[loopcontrols]).parse(source)
+        ImmutableSandboxedEnvironment(extensions=_EXTENSIONS).parse(source)
     except (jinja2.TemplateError, RecursionError) as error:
         raise InvalidRequestError(f"it is no chat template in Jinja: {error}") from error
 
@@ -61,7 +90,7 @@ class ChatTemplate:
 
     def __init__(self, source: str, *, bos_text: str = "", eos_text: str = "") -> None:
         environment = ImmutableSandboxedEnvironment(
-            trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols]
+            trim_blocks=True, lstrip_blocks=True, extensions=_EXTENSIONS
         )
         environment.filters["tojson"] = _tojson
         environment.globals["raise_exception"] = _raise
