@@ -12,6 +12,7 @@ import pytest
 
 from inferflux_core.engine.chat_template import ChatTemplate
 from inferflux_core.errors import InvalidRequestError
+from inferflux_core.tool_calls.formats import detect_format, detect_reasoning
 
 ROOT = Path(__file__).parents[2]
 CLIENTS = Path(os.environ.get("CLIENTS_PYTHON", ROOT / ".venv-clients/bin/python"))
@@ -106,3 +107,33 @@ def test_most_templates_take_most_conversations(
 ) -> None:
     refused = sum(text is None for texts in expected.values() for text in texts.values())
     assert refused < len(TEMPLATES) * len(CASES) / 10
+
+
+@pytest.mark.parametrize(
+    ("name", "tool_format", "reasons"),
+    [
+        ("Qwen-Qwen2.5-7B-Instruct", "hermes", False),
+        ("Qwen-Qwen3-0.6B", "hermes", True),
+        ("Qwen3-Coder", "qwen-coder", False),
+        ("NousResearch-Hermes-3-Llama-3.1-8B-tool_use", "hermes", False),
+        ("ibm-granite-granite-4.0", "hermes", False),
+        ("meta-llama-Llama-3.1-8B-Instruct", "llama3", False),
+        ("meta-llama-Llama-3.2-3B-Instruct", "llama3", False),
+        ("mistralai-Mistral-Nemo-Instruct-2407", "mistral", False),
+        ("unsloth-mistral-Devstral-Small-2507", "mistral-named", False),
+        ("mistralai-Ministral-3-14B-Reasoning-2512", "mistral-named", True),
+        ("google-gemma-4-31B-it", "gemma4", False),
+        ("google-gemma-2-2b-it", "generic", False),
+        ("microsoft-Phi-3.5-mini-instruct", "generic", False),
+        ("deepseek-ai-DeepSeek-R1-Distill-Llama-8B", "generic", True),
+        ("GLM-4.6", "generic", True),
+        ("MiniMax-M3", "generic", False),
+        ("meetkai-functionary-medium-v3.1", "generic", False),
+    ],
+)
+def test_a_template_tells_how_its_model_calls_tools(
+    name: str, tool_format: str, reasons: bool
+) -> None:
+    source = (FOLDER / f"{name}.jinja").read_text(encoding="utf-8")
+    assert detect_format(source).name == tool_format
+    assert (detect_reasoning(source) is not None) == reasons

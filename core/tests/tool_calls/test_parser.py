@@ -39,6 +39,8 @@ ANSWERS = {
     "<tool_call>\n<function=now>\n</function>\n</tool_call>",
     "gemma": '<start_function_call>call:find{text:<escape>a "b" {c}<escape>,limit:2}'
     "<end_function_call><start_function_call>call:now{}<end_function_call>",
+    "gemma4": '<|tool_call>call:find{text:<|"|>a "b" {c}<|"|>,limit:2}<tool_call|>'
+    "<|tool_call>call:now{}<tool_call|>",
 }
 
 

@@ -24,11 +24,12 @@ class ToolFormat:
         opening: begins a call, or a list of them.
         closing: ends a call; empty where the call itself shows its end.
         body: `json`: an object with the tool's name and its arguments; `named`: the name, then the
-            arguments as JSON; `xml`: elements, as Qwen3-Coder; `gemma`: as FunctionGemma.
+            arguments as JSON; `xml`: elements, as Qwen3-Coder; `gemma`: as FunctionGemma and Gemma 4.
         arguments_key: of the arguments in the object.
         bare: an answer may also begin with a call that nothing opens.
         separator: between calls.
         listed: the calls of an answer stand in one list.
+        quote: around strings, where those are not written as in JSON.
     """
 
     name: str
@@ -39,6 +40,7 @@ class ToolFormat:
     bare: bool = False
     separator: str = "\n"
     listed: bool = False
+    quote: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +66,27 @@ FORMATS: Final = {
         ToolFormat("mistral", "[TOOL_CALLS]", "", separator=", ", listed=True),
         ToolFormat("mistral-named", "[TOOL_CALLS]", "", body="named", separator=""),
         ToolFormat(
-            "gemma", "<start_function_call>", "<end_function_call>", body="gemma", separator=""
+            "gemma",
+            "<start_function_call>",
+            "<end_function_call>",
+            body="gemma",
+            separator="",
+            quote="<escape>",
+        ),
+        ToolFormat(
+            "gemma4", "<|tool_call>", "<tool_call|>", body="gemma", separator="", quote='<|"|>'
         ),
     )
 }
 
 _SIGNS: Final = (
-    # The first whose signs are all in the template.
+    # The first whose signs are all in the template. Some families borrow a marker for a format of their
+    # own, which is not known here; their models are told of the generic one.
+    (("<arg_key>",), "generic"),
+    (("<invoke",), "generic"),
+    (("<|python_tag|>", "<function="), "generic"),
     (("<start_function_call>",), "gemma"),
+    (("<|tool_call>call:",), "gemma4"),
     (("[TOOL_CALLS]", "[ARGS]"), "mistral-named"),
     (("[TOOL_CALLS]",), "mistral"),
     (("<tool_call>", "<function="), "qwen-coder"),

@@ -30,6 +30,7 @@ def calls_grammar(
     tools = wanted["tools"]
     calls = _Calls(tool_format, json_options)
     rules = [rule for index, tool in enumerate(tools) for rule in calls.rules(index, tool)]
+    rules += calls.shared_rules()
     one = " | ".join(f"call_{index}" for index in range(len(tools)))
     more = (
         f" ({_quote(tool_format.separator)} call){{0,{MAX_CALLS - 1}}}"
@@ -78,6 +79,12 @@ class _Calls:
             f"arguments_{index}: {self.json(schema)}",
         ]
 
+    def shared_rules(self) -> list[str]:
+        """The rule for text that nothing but its end bounds."""
+        if self._format.body not in ("xml", "gemma"):
+            return []
+        return [f"text[suffix={_quote(self._end_of_text())}]: /(?s:.*)/"]
+
     def _around(self, name: str) -> tuple[str, str]:
         """What stands before and after a call's arguments."""
         fmt = self._format
@@ -94,30 +101,65 @@ class _Calls:
 
     def _spelled(self, schema: dict[str, Any]) -> str:
         """The required arguments, then the others, in the order of the schema."""
-        properties, required = schema.get("properties") or {}, schema.get("required") or []
-        gemma = self._format.body == "gemma"
-        terms: list[str] = []
-        for key, kind in sorted(properties.items(), key=lambda item: item[0] not in required):
-            comma = "," if gemma and terms else ""
-            value = self._value(kind)
-            if gemma:
-                term = f"{_quote(f'{comma}{key}:')} {value}"
-            else:
-                head, tail = f"<parameter={key}>\n", "\n</parameter>\n"
-                term = f"{_quote(head)} {value} {_quote(tail)}"
-            if key in required:
-                terms.append(term)
-            elif not gemma or terms:
-                terms.append(f"({term})?")
-        return " ".join(terms)
+        properties, required = schema.get("properties"), schema.get("required")
+        properties = {} if properties is None else properties
+        required = [] if required is None else required
+        if not isinstance(properties, dict) or not isinstance(required, list):
+            raise ValueError("properties are an object, and required ones a list")
+        spelled = self._commas if self._format.body == "gemma" else self._elements
+        given = [(key, self._value(kind)) for key, kind in properties.items()]
+        return spelled(
+            [pair for pair in given if pair[0] in required],
+            [pair for pair in given if pair[0] not in required],
+        )
+
+    @staticmethod
+    def _elements(required: list[tuple[str, str]], others: list[tuple[str, str]]) -> str:
+        def element(key: str, value: str) -> str:
+            return f"{_quote(f'<parameter={key}>' + chr(10))} {value}"
+
+        terms = [element(*pair) for pair in required]
+        return " ".join(terms + [f"({element(*pair)})?" for pair in others])
+
+    @staticmethod
+    def _commas(required: list[tuple[str, str]], others: list[tuple[str, str]]) -> str:
+        def term(pair: tuple[str, str], comma: str = ",") -> str:
+            return f"{_quote(f'{comma}{pair[0]}:')} {pair[1]}"
+
+        def maybe(pairs: list[tuple[str, str]]) -> list[str]:
+            return [f"({term(pair)})?" for pair in pairs]
+
+        if required:
+            first, *rest = required
+            return " ".join([term(first, ""), *map(term, rest), *maybe(others)])
+        # Whichever comes first has no comma before it.
+        starts = [
+            " ".join([term(pair, ""), *maybe(others[at + 1 :])]) for at, pair in enumerate(others)
+        ]
+        return f"({' | '.join(starts)})?" if starts else ""
 
     def _value(self, schema: object) -> str:
-        kind = schema.get("type") if isinstance(schema, dict) else None
-        if kind == "string" and isinstance(schema, dict):
-            choices = schema.get("enum")
-            text = "(" + " | ".join(map(_quote, choices)) + ")" if choices else r"/[^<]*/"
-            return f'"<escape>" {text} "<escape>"' if self._format.body == "gemma" else text
-        return self.json(schema if isinstance(schema, dict) else {})
+        """A value, with what ends it."""
+        text = isinstance(schema, dict) and schema.get("type") == "string"
+        quote, end = self._format.quote, self._end_of_text()
+        if not text:
+            value = self.json({} if schema is True else schema)
+            return value if quote else f"{value} {_quote(f'{chr(10)}{end}')}"
+        choices = schema.get("enum") if isinstance(schema, dict) else None
+        if choices and not (isinstance(choices, list) and all(map(_is_text, choices))):
+            raise ValueError("what a string may be is a list of strings")
+        head = f"{_quote(quote)} " if quote else ""
+        if not choices:
+            return f"{head}text"
+        chosen = " | ".join(_quote(choice) for choice in choices)
+        return f"{head}({chosen}) {_quote(end if quote else f'{chr(10)}{end}')}"
+
+    def _end_of_text(self) -> str:
+        return self._format.quote or "</parameter>\n"
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
 
 
 def _quote(text: str) -> str:

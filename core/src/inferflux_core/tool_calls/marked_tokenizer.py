@@ -12,11 +12,9 @@ __all__ = ["MarkedTokenizer", "markers_of"]
 
 def markers_of(tool_format: ToolFormat, reasoning: ReasoningMarkers | None) -> Iterable[str]:
     """The texts that have to be seen in answers of a model."""
-    yield from filter(None, (tool_format.opening, tool_format.closing))
+    yield from filter(None, (tool_format.opening, tool_format.closing, tool_format.quote))
     if tool_format.body == "named":
         yield "[ARGS]"
-    if tool_format.body == "gemma":
-        yield "<escape>"
     if reasoning is not None:
         yield from (reasoning.opening, reasoning.closing)
 

@@ -16,7 +16,7 @@ _FUNCTION: Final = re.compile(r"\s*<function=([^>\n]+)>(.*)</function>\s*", re.D
 _PARAMETER: Final = re.compile(r"<parameter=([^>\n]+)>\n?(.*?)\n?</parameter>", re.DOTALL)
 _GEMMA_CALL: Final = re.compile(r"\s*call:([\w.-]+)(\{.*\})\s*", re.DOTALL)
 _GEMMA_TOKEN: Final = re.compile(
-    r"<escape>(.*?)<escape>|([{,]\s*)([A-Za-z_][\w.-]*)\s*:", re.DOTALL
+    r'(?:<escape>|<\|"\|>)(.*?)(?:<escape>|<\|"\|>)|([{,]\s*)([A-Za-z_][\w.-]*)\s*:', re.DOTALL
 )
 
 
@@ -32,7 +32,7 @@ def read_xml(text: str, schemas: Mapping[str, dict[str, Any]]) -> tuple[str, str
 
 
 def read_gemma(text: str, schemas: Mapping[str, dict[str, Any]]) -> tuple[str, str] | None:
-    """`call:name{key:<escape>text<escape>,other:5}`, as FunctionGemma writes it."""
+    """`call:name{key:<escape>text<escape>,other:5}`, as FunctionGemma writes it; Gemma 4 quotes otherwise."""
     if (found := _GEMMA_CALL.fullmatch(text)) is None or found[1] not in schemas:
         return None
 
