@@ -78,19 +78,22 @@ def _handlers(route: BaseRoute) -> list[BaseRouteHandler]:
 def _on_error(request: Request[Any, Any, Any], error: InferFluxError) -> Response[bytes]:
     server: Server = request.app.state.server
     server.count_error(error)
-    return dialect_of(request.url.path).respond_error(error)
+    return dialect_of(request.scope["path"], request.headers).respond_error(error)
 
 
 def _on_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
     """What the framework itself refuses: unknown routes, wrong methods, bad parameters."""
     own: InferFluxError
     if error.status_code == 404:
-        own = NotFoundError(f"there is no {request.method} {request.url.path} here")
+        own = NotFoundError(f"there is no {request.method} {request.scope['path']} here")
     else:
         own = InferFluxError(error.detail)
         own.status = error.status_code
         own.code = "method_not_allowed" if error.status_code == 405 else "invalid_request"
-    return _on_error(request, own)
+    response = _on_error(request, own)
+    if error.headers and "allow" in error.headers:
+        response.headers["allow"] = error.headers["allow"]
+    return response
 
 
 def _on_disconnect(

@@ -98,7 +98,7 @@ class ToolUse:
             "parallel": self.parallel and self.only is None,
         }
         if self.choice == "auto" and otherwise is not None:
-            wanted["otherwise"] = json.loads(otherwise.value)
+            wanted["otherwise"] = _schema(otherwise)
         return Constraint(kind="tool_calls", value=json.dumps(wanted), param=self.param)
 
 
@@ -159,6 +159,19 @@ class Conversation:
         if constraint is params.constraint:
             return params
         return msgspec.structs.replace(params, constraint=constraint)
+
+
+def _schema(constraint: Constraint) -> dict[str, Any]:
+    """The schema of a constraint, which may be text that a client wrote."""
+    try:
+        schema = json.loads(constraint.value)
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequestError(
+            f"the JSON Schema is not valid JSON: {error}", param=constraint.param
+        ) from error
+    if not isinstance(schema, dict):
+        raise InvalidRequestError("a JSON Schema is an object", param=constraint.param)
+    return schema
 
 
 def _for_template(tool: Tool) -> dict[str, Any]:

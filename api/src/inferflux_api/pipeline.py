@@ -157,6 +157,7 @@ class Generation:
         await self._pipeline.engines.acquire(self.model)
         self._leased = True
         self.load_seconds = self.seconds
+        self._check_count(len(prompts))
         await self.model.adapters.ensure(self.request.adapters)
         streams = []
         candidates = self.request.candidates
@@ -196,6 +197,16 @@ class Generation:
         context = self._pipeline.context(self._principal, self.model, self.id, Direction.PROMPT)
         check = partial(self._pipeline.guardrails.check_prompt, context)
         return [checked_prompt(prompt, check) for prompt in self.request.prompts]
+
+    def _check_count(self, num_prompts: int) -> None:
+        """Refuse at once what would be refused, as too much just now, at any time."""
+        wanted, most = num_prompts * self.request.candidates, self.model.engine.most_requests
+        if wanted > most:
+            raise InvalidRequestError(
+                f"{num_prompts} prompts with {self.request.candidates} answers each are more than the "
+                f"{most} that this model can be asked for at a time; send less in a request",
+                param="n" if num_prompts == 1 else "prompt",
+            )
 
     async def token_ids(self, answer: str) -> list[int]:
         """The tokens of the first prompt and of an answer to it, for those who go on from there.

@@ -52,6 +52,13 @@ class InferFluxError(Exception):
         self.param = param
         self.retry_after = retry_after
 
+    @property
+    def full_message(self) -> str:
+        """The message, and the parameter at fault, for those who have no other place to name it."""
+        if self.param is None or self.message.startswith(self.param):
+            return self.message
+        return f"{self.param}: {self.message}"
+
 
 class InvalidRequestError(InferFluxError):
     """The request is malformed or a parameter is out of range."""

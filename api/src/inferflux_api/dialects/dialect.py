@@ -23,6 +23,7 @@ class Dialect:
         routes: handlers; each names its scope in `opt`.
         prefixes: of paths whose errors have this dialect's shape; the longest that fits decides.
         respond_error: the response for an error before anything was sent.
+        header: that only clients of this peer send; their errors have its shape on every path.
         state: what handlers share for the life of an application, by name; made anew for each.
     """
 
@@ -30,4 +31,5 @@ class Dialect:
     routes: Sequence[BaseRouteHandler]
     prefixes: tuple[str, ...]
     respond_error: Callable[[InferFluxError], Response[bytes]]
+    header: str | None = None
     state: dict[str, Callable[[], Any]] = field(default_factory=dict)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Final
 
 from inferflux_api.dialects.anthropic.dialect import ANTHROPIC
@@ -20,6 +21,10 @@ _BY_PREFIX: Final = sorted(
 )
 
 
-def dialect_of(path: str) -> Dialect:
-    """The dialect in whose shape errors under a path are told."""
-    return next(dialect for prefix, dialect in _BY_PREFIX if path.startswith(prefix))
+def dialect_of(path: str, headers: Container[str]) -> Dialect:
+    """The dialect in whose shape a request's errors are told."""
+    for dialect in DIALECTS:
+        if dialect.header is not None and dialect.header in headers:
+            return dialect
+    # The path of `OPTIONS *` begins with nothing that anybody could claim.
+    return next((d for prefix, d in _BY_PREFIX if path.startswith(prefix)), OPENAI)

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from litestar.connection import ASGIConnection
+from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException
 from litestar.handlers.base import BaseRouteHandler
+from litestar.routes import HTTPRoute
 
 from inferflux_api.governance.policy import Policy, PolicyKey, credential_digest, new_policy
 from inferflux_core.auth import SCOPES, AuthProvider, Principal
@@ -115,7 +117,11 @@ async def authorise(
     Raises:
         AuthenticationError: see `Authenticator.authenticate`.
         PermissionDeniedError: the principal lacks the scope.
+        HTTPException: the handler is one that the framework adds by itself, and names none.
     """
+    if "scope" not in handler.opt:
+        # Pages about the API and answers to OPTIONS: what nobody opened is not there.
+        raise _absent(connection)
     scope = scope_of(handler)
     if scope == PUBLIC:
         return
@@ -123,6 +129,16 @@ async def authorise(
     principal = await authenticator.authenticate(connection)
     connection.scope["user"] = principal
     require(principal, scope)
+
+
+def _absent(connection: ASGIConnection[Any, Any, Any, Any]) -> HTTPException:
+    if connection.scope.get("method") != "OPTIONS":
+        return NotFoundException()
+    template = connection.scope["path_template"]
+    routes = [route for route in connection.app.routes if isinstance(route, HTTPRoute)]
+    methods = {m for route in routes if route.path_format == template for m in route.methods}
+    allowed = ", ".join(sorted(methods - {"OPTIONS"}))
+    return MethodNotAllowedException(headers={"allow": allowed})
 
 
 def require(principal: Principal, scope: str) -> None:

@@ -57,6 +57,10 @@ class LimitedProtocol(HttpToolsProtocol):
         if len(self.headers) > MAX_HEADERS:
             self._refuse(b"431 Request Header Fields Too Large")
             return
+        if sum(name == b"host" for name, _ in self.headers) > 1:
+            # What stands before us may have believed the other one.
+            self._refuse(b"400 Bad Request")
+            return
         self._start_clock()
         super().on_headers_complete()
 

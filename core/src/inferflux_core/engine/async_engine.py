@@ -100,6 +100,11 @@ class AsyncEngine:
         self.stats = EngineStats()
 
     @property
+    def most_requests(self) -> int:
+        """How many can run and wait, all in all."""
+        return self.info.max_num_seqs + self._runtime.max_queue
+
+    @property
     def loaded_info(self) -> ModelInfo | None:
         """What was loaded, once it was."""
         return self._info

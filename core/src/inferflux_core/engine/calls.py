@@ -9,6 +9,7 @@ from typing import Final
 from inferflux_core.engine.adapters import AdapterRegistry
 from inferflux_core.engine.detokenizer import Detokenizer
 from inferflux_core.engine.embedding import EmbeddingDesk, call_failed
+from inferflux_core.engine.failures import as_told
 from inferflux_core.engine.preparation import RequestFactory
 from inferflux_core.engine.protocol import (
     Answer,
@@ -57,15 +58,15 @@ class CallHandler:
 
     def receive(self, call: Call) -> Answer | None:
         """Answer a call that any thread may answer; others wait for `advance`. Any thread."""
-        if isinstance(call, _QUICK):
-            return self.answer(call)
-        if isinstance(call, Embed | Rank):
-            try:
+        try:
+            if isinstance(call, _QUICK):
+                return self._answer(call)
+            if isinstance(call, Embed | Rank):
                 self._desk.add(call)
-            except InferFluxError as error:
-                return call_failed(call.call_id, error)
-        else:
-            self._slow.append(call)
+            else:
+                self._slow.append(call)
+        except Exception as error:
+            return call_failed(call.call_id, as_told(error))
         return None
 
     def advance(self) -> Answer | None:

@@ -20,6 +20,7 @@ from collections import deque
 from inferflux_core.engine.assembly import LoadedEngine, assemble
 from inferflux_core.engine.calls import CallHandler
 from inferflux_core.engine.engine import Engine
+from inferflux_core.engine.failures import as_told
 from inferflux_core.engine.framing import ConnectionClosedError, read_frame
 from inferflux_core.engine.protocol import (
     Abort,
@@ -154,8 +155,8 @@ class EngineProcess:
         if isinstance(command, Generate):
             try:
                 request = loaded.factory.build(command)
-            except InferFluxError as error:
-                self._send(Outputs(outputs=[_refusal(command.request_id, error)]))
+            except Exception as error:
+                self._send(Outputs(outputs=[_refusal(command.request_id, as_told(error))]))
                 return
             first = RequestOutput(
                 request_id=request.request_id,

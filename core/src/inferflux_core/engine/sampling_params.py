@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Final, Literal
 
 import msgspec
@@ -118,7 +117,8 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
         """
         for name, (low, high) in _RANGES.items():
             value = getattr(self, name)
-            if not (math.isfinite(value) and low <= value <= high):
+            # What is no number fails the comparison; integers may be too large for any float.
+            if not low <= value <= high:
                 _refuse(name, f"must be between {low:g} and {high:g}, not {value}")
         least = 1 if self.prompt_logprobs is None else 0
         if self.max_tokens is not None and self.max_tokens < least:
@@ -145,7 +145,7 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
         if len(self.logit_bias) > MAX_LOGIT_BIAS:
             _refuse("logit_bias", f"takes at most {MAX_LOGIT_BIAS} tokens")
         for bias in self.logit_bias.values():
-            if not (math.isfinite(bias) and -100 <= bias <= 100):
+            if not -100 <= bias <= 100:
                 _refuse("logit_bias", f"must be between -100 and 100, not {bias}")
         for name, ids in (
             ("logit_bias", list(self.logit_bias)),

@@ -51,7 +51,7 @@ def _with_object(call: dict[str, Any]) -> dict[str, Any]:
     if isinstance(arguments, str):
         try:
             arguments = json.loads(arguments or "{}")
-        except ValueError:
+        except (ValueError, RecursionError):
             # A model wrote it, so it may be anything; the template gets what there is.
             return call
     return {**call, "function": {**function, "arguments": arguments or {}}}
@@ -61,7 +61,9 @@ def _with_short_ids(message: dict[str, Any]) -> dict[str, Any]:
     """Mistral's templates refuse ids that do not have nine characters."""
     message = dict(message)
     if calls := message.get("tool_calls"):
-        message["tool_calls"] = [{**c, "id": _short(c["id"])} if c.get("id") else c for c in calls]
+        message["tool_calls"] = [
+            {**c, "id": _short(str(c["id"]))} if c.get("id") else c for c in calls
+        ]
     if message.get("tool_call_id"):
         message["tool_call_id"] = _short(message["tool_call_id"])
     return message

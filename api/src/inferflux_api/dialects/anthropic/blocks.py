@@ -11,7 +11,7 @@ from inferflux_core.errors import InvalidRequestError
 
 __all__ = ["template_messages", "text_of"]
 
-_REASONING: Final = frozenset({"thinking", "redacted_thinking"})
+_REASONING: Final = ("thinking", "redacted_thinking")
 
 
 def template_messages(
@@ -28,14 +28,16 @@ def template_messages(
     return result
 
 
-def text_of(content: str | list[dict[str, Any]] | None, param: str) -> str:
+def text_of(content: Any, param: str) -> str:
     """The text of a string, or of text blocks.
 
     Raises:
-        InvalidRequestError: a block is not text.
+        InvalidRequestError: it is neither, or a block is not text.
     """
     if content is None or isinstance(content, str):
         return content or ""
+    if not isinstance(content, list):
+        raise InvalidRequestError("a text or a list of blocks is needed here", param=param)
     return "\n".join(_text(block, f"{param}.{at}") for at, block in enumerate(content))
 
 

@@ -55,10 +55,9 @@ def _status(error: InferFluxError) -> int:
 def _body(error: InferFluxError, request_id: str) -> bytes:
     status = _status(error)
     fallback = "invalid_request_error" if status < 500 else "api_error"
-    message = f"{error.param}: {error.message}" if error.param else error.message
     body: dict[str, Any] = {
         "type": "error",
-        "error": {"type": _TYPES.get(status, fallback), "message": message},
+        "error": {"type": _TYPES.get(status, fallback), "message": error.full_message},
         "request_id": request_id,
     }
     return msgspec.json.encode(body)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from litestar import Request
 
 from inferflux_api.models.served import ServedModel
 
-__all__ = ["anthropic_model", "anthropic_page", "wants_anthropic"]
+__all__ = ["VERSION_HEADER", "anthropic_model", "anthropic_page", "wants_anthropic"]
+
+VERSION_HEADER: Final = "anthropic-version"
 
 
 def wants_anthropic(request: Request[Any, Any, Any]) -> bool:
     """Whether an Anthropic client asks; they all say which version of the API they speak."""
-    return "anthropic-version" in request.headers
+    return VERSION_HEADER in request.headers
 
 
 def anthropic_model(name: str, model: ServedModel) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from inferflux_core.errors import InvalidRequestError
 
 __all__ = ["ROUTES"]
 
-_TEXT_ITEMS: Final = frozenset({"message", "text"})
+_TEXT_ITEMS: Final = ("message", "text")
 _THINKING: Final = {"off": False, "on": True, "low": True, "medium": True, "high": True}
 Probability = Annotated[float, Meta(ge=0, le=1)]
 

@@ -37,12 +37,13 @@ def keep_alive_seconds(given: float | str) -> float | None:
     Raises:
         InvalidRequestError: it is neither.
     """
-    seconds = _parsed(given) if isinstance(given, str) else float(given)
+    seconds = _parsed(given) if isinstance(given, str) else given
     if seconds is None or seconds != seconds:
         raise InvalidRequestError(
             f"keep_alive {given!r} is neither a number of seconds nor a duration such as 5m"
         )
-    return None if seconds < 0 or seconds > _LONGEST else seconds
+    # Only now: an integer may be too large for any float.
+    return None if seconds < 0 or seconds > _LONGEST else float(seconds)
 
 
 def _parsed(text: str) -> float | None:

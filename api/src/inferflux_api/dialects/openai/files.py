@@ -40,7 +40,10 @@ async def upload(request: Request[Any, Any, Any]) -> dict[str, Any]:
         )
     if not request.headers.get("content-type", "").startswith("multipart/form-data"):
         raise InvalidRequestError("a file is sent as multipart/form-data")
-    form = await request.form()
+    try:
+        form = await request.form()
+    except (UnicodeError, LookupError) as error:
+        raise InvalidRequestError(f"a field of the form is not text: {error}") from error
     upload, purpose = form.get("file"), form.get("purpose")
     if not isinstance(upload, UploadFile):
         raise InvalidRequestError("the form has no file in its field `file`", param="file")

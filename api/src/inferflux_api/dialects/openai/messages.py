@@ -9,7 +9,7 @@ from inferflux_core.errors import InvalidRequestError
 
 __all__ = ["template_message", "text_of"]
 
-_TEXT_PARTS = frozenset({"text", "input_text", "output_text", "refusal"})
+_TEXT_PARTS = ("text", "input_text", "output_text", "refusal")
 
 
 def template_message(message: ChatMessage) -> dict[str, Any]:

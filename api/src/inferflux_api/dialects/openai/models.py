@@ -74,7 +74,7 @@ async def get_model(request: Request[Any, Any, Any], model_id: FromPath[str]) ->
     target = server.engines.resolve(model_id.strip("/"))
     if wants_anthropic(request):
         return anthropic_model(target.name, target.model)
-    adapter = target.model.adapters.get(target.name) if target.adapters else None
+    adapter = target.model.adapters.get(target.name) if target.is_adapter else None
     if adapter is not None:
         return describe_adapter(adapter, target.model)
     return _describe(request, target.model)

@@ -30,7 +30,10 @@ def page(
     order, after, limit = query.get("order", "desc"), query.get("after"), query.get("limit")
     if order not in ("asc", "desc"):
         raise InvalidRequestError("order must be asc or desc", param="order")
-    if limit is not None and not (limit.isdecimal() and 1 <= int(limit) <= _MOST):
+    # Python reads no number of thousands of digits, and raises instead.
+    if limit is not None and not (
+        limit.isdecimal() and len(limit) < 9 and 1 <= int(limit) <= _MOST
+    ):
         raise InvalidRequestError(f"limit must be between 1 and {_MOST}", param="limit")
     if order == "asc":
         entries = entries[::-1]
