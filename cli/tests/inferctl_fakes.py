@@ -34,6 +34,19 @@ def chat_chunk(content: str | None = None, finish: str | None = None) -> dict[st
     return {"id": "c1", "object": "chat.completion.chunk", "model": "m", "choices": [choice]}
 
 
+def call_chunk(index: int, **fields: Any) -> dict[str, Any]:
+    """A piece of a tool call; `name` and `arguments` belong to its function."""
+    function = {key: fields.pop(key) for key in ("name", "arguments") if key in fields}
+    call = {"index": index, **fields, "function": function}
+    choice = {"index": 0, "delta": {"tool_calls": [call]}, "finish_reason": None}
+    return {"id": "c1", "object": "chat.completion.chunk", "model": "m", "choices": [choice]}
+
+
+def ndjson(*values: object) -> list[Step]:
+    """Return the steps of a stream of JSON lines."""
+    return [json.dumps(value).encode() + b"\n" for value in values]
+
+
 def text_chunk(text: str, finish: str | None = None) -> dict[str, Any]:
     choice = {"index": 0, "text": text, "finish_reason": finish}
     return {"id": "t1", "object": "text_completion", "model": "m", "choices": [choice]}
@@ -103,14 +116,14 @@ class FakeServer:
         error = {"message": message, "type": "error", "param": None, "code": code}
         self.json(path, {"error": error}, status, **headers)
 
-    def stream(self, path: str, *steps: Step) -> None:
-        """Queue a chunked event stream."""
-        headers = {"Content-Type": "text/event-stream"}
+    def stream(self, path: str, *steps: Step, kind: str = "text/event-stream") -> None:
+        """Queue a chunked stream; of events, unless it is of another kind."""
+        headers = {"Content-Type": kind}
         self._replies[path].append(Reply(200, headers, list(steps), stream=True))
 
-    def bodies(self, path: str) -> list[Any]:
+    def bodies(self, path: str, method: str = "POST") -> list[Any]:
         """Return what clients posted to `path`."""
-        return [r.body for r in self.requests if r.path == path and r.method == "POST"]
+        return [r.body for r in self.requests if r.path == path and r.method == method]
 
     def reply_to(self, path: str) -> Reply:
         queue = self._replies[path]
@@ -137,6 +150,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         self._serve(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+
+    def do_DELETE(self) -> None:
+        length = int(self.headers.get("Content-Length", 0))
+        self._serve(json.loads(self.rfile.read(length)) if length else None)
 
     def _serve(self, body: Any) -> None:
         headers = {k.lower(): v for k, v in self.headers.items()}
@@ -195,6 +212,12 @@ class Finished:
     def lines(self) -> list[Any]:
         """Return stdout read as JSON lines."""
         return [json.loads(line) for line in self.out.splitlines()]
+
+    @property
+    def error(self) -> Any:
+        """Return the one error that stderr holds as JSON."""
+        (line,) = self.err.splitlines()
+        return json.loads(line)["error"]
 
 
 _AT_TERMINAL = """

@@ -106,16 +106,16 @@ def test_an_error_in_the_middle_keeps_what_came(server, inferctl_child) -> None:
     assert (done.code, done.out, done.err) == (1, "Hel\n", "error: engine died\n")
 
 
-def test_an_error_in_the_middle_is_the_last_json_line(server, inferctl) -> None:
+def test_an_error_in_the_middle_is_json_on_stderr(server, inferctl) -> None:
     failure = {"error": {"message": "engine died", "code": "engine_error"}}
     server.stream(PATH, sse(text_chunk("Hel")), sse(failure))
 
     done = inferctl("completion", "--prompt", "p", "--stream", "--json")
 
     assert done.code == 1
-    assert done.lines[0] == text_chunk("Hel")
-    assert done.lines[1]["error"]["code"] == "engine_error"
-    assert done.lines[1]["error"]["exit_code"] == 1
+    assert done.lines == [text_chunk("Hel")]
+    assert done.error["code"] == "engine_error"
+    assert done.error["exit_code"] == 1
 
 
 def test_a_stream_without_its_end_is_a_failure(server, inferctl) -> None:

@@ -71,14 +71,40 @@ def test_an_unknown_model_names_the_known_ones(server, inferctl) -> None:
     assert "available models: llama, smol" in done.err
 
 
-def test_errors_as_json(server, inferctl) -> None:
+@pytest.mark.parametrize("wish", [("--json",), ("--output", "json"), ("--output=json",)])
+def test_errors_as_json(server, inferctl, wish: tuple[str, ...]) -> None:
     server.error(PATH, 429, "rate_limit_exceeded", "slow down", Retry_After="7")
 
-    error = inferctl(*ASK, "--json").lines[0]["error"]
+    done = inferctl(*ASK, *wish)
 
-    assert error["code"] == "rate_limit_exceeded"
-    assert error["status"] == 429
-    assert error["hint"] == "retry after 7 s"
+    assert (done.code, done.out) == (1, "")
+    assert done.error["code"] == "rate_limit_exceeded"
+    assert done.error["status"] == 429
+    assert done.error["hint"] == "retry after 7 s"
+    assert done.error["exit_code"] == 1
+
+
+@pytest.mark.parametrize("wrong", [("nonsense",), ("chat", "--max-tokens", "0"), ("chat",)])
+@pytest.mark.parametrize("wish", [("--json",), ("--output", "json"), ("--output=json",)])
+def test_wrong_usage_as_json(inferctl, wrong: tuple[str, ...], wish: tuple[str, ...]) -> None:
+    done = inferctl(*wrong, *wish)
+
+    assert (done.code, done.out) == (2, "")
+    assert done.error["exit_code"] == 2
+
+
+def test_the_last_wish_for_an_output_wins(server, inferctl) -> None:
+    server.json(PATH, text_chunk("x", "stop"))
+
+    assert inferctl("--json", *ASK, "--output", "text").out == "x\n"
+    assert inferctl("--output", "text", *ASK, "--json").lines[0]["object"] == "text_completion"
+
+
+def test_scripts_get_no_notes_between_their_json(server, inferctl) -> None:
+    server.json(PATH, text_chunk("x", "length"))
+
+    assert "raise --max-tokens" in inferctl(*ASK).err
+    assert inferctl(*ASK, "--json").err == ""
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"[]", b'{"choices": [3]}', b"\xff\xfe"])

@@ -2,32 +2,47 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
+import click
 import pytest
 
-COMMANDS = [
-    ("status",),
-    ("completion",),
-    ("chat",),
-    ("models",),
-    ("models", "list"),
-    ("models", "show"),
-    ("models", "ps"),
-    ("models", "load"),
-    ("models", "unload"),
-    ("tune",),
-    ("adapters",),
-    ("adapters", "list"),
-    ("adapters", "load"),
-    ("adapters", "unload"),
-    ("plugins",),
-    ("plugins", "list"),
-    ("plugins", "check"),
-    ("plugins", "info"),
-    ("config",),
-    ("config", "schema"),
-    ("config", "check"),
-]
+from inferflux_cli.app import cli
+from inferflux_cli.tools import load_tools
+
+DOCS = Path(__file__).parents[2] / "docs" / "cli.md"
+
+
+def commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Every command and group of commands, as one types it."""
+    for name, command in group.commands.items():
+        yield (*path, name)
+        if isinstance(command, click.Group):
+            yield from commands(command, (*path, name))
+
+
+COMMANDS = list(commands(cli))
+
+
+def test_the_commands_are_there() -> None:
+    wanted = {("chat",), ("responses",), ("embed",), ("sse",), ("models", "show")}
+    wanted |= {("models", "pull"), ("models", "cp"), ("models", "rm")}
+    assert wanted <= set(COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_the_page_about_the_client_has_every_command(command: tuple[str, ...]) -> None:
+    assert f"inferctl {' '.join(command)}" in DOCS.read_text(encoding="utf-8")
+
+
+def test_the_tools_of_that_page_can_be_used(tmp_path: Path) -> None:
+    file = tmp_path / "tools.yaml"
+    file.write_text(DOCS.read_text(encoding="utf-8").partition("```yaml\n")[2].partition("```")[0])
+
+    (tool,) = load_tools(file)
+
+    assert (tool.name, tool.command) == ("weather", ("python3", "weather.py", "--celsius"))
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
@@ -38,7 +53,7 @@ def test_every_command_has_help_with_examples_and_the_common_options(
 
     assert done.code == 0
     assert f"\ninferctl {' '.join(command)}" in done.out.partition("Examples:")[2]
-    for option in ("--host", "--port", "--url", "--api-key", "--timeout", "--json"):
+    for option in ("--host", "--port", "--url", "--api-key", "--timeout", "--output", "--json"):
         assert option in done.out
 
 

@@ -108,11 +108,11 @@ def test_json_is_an_answer_a_line(server, inferctl) -> None:
 
     done = inferctl("chat", "--interactive", "--json", stdin="one\ntwo\n")
 
-    assert done.lines[:2] == [
+    assert done.lines == [
         {"role": "assistant", "content": "a\nb", "finish_reason": "stop"},
         {"role": "assistant", "content": "par", "interrupted": True, "finish_reason": None},
     ]
-    assert done.lines[2]["error"]["message"] == "died"
+    assert done.error["message"] == "died"
     assert done.code == 1
 
 

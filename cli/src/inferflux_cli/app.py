@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import sys
+from collections.abc import Sequence
+from itertools import pairwise
 
 import rich_click as click
 from click.exceptions import Exit
@@ -11,10 +13,13 @@ from click.exceptions import Exit
 from inferflux_cli.commands.adapters import adapters
 from inferflux_cli.commands.chat import chat
 from inferflux_cli.commands.completion import completion
+from inferflux_cli.commands.embed import embed
 from inferflux_cli.commands.local import config, plugins
 from inferflux_cli.commands.models import models, tune
+from inferflux_cli.commands.responses import responses
+from inferflux_cli.commands.sse import sse
 from inferflux_cli.commands.status import status
-from inferflux_cli.errors import CliError
+from inferflux_cli.errors import CliError, WrongUsageError
 from inferflux_cli.render import Output
 from inferflux_cli.settings import connection_options, wants_json
 
@@ -53,7 +58,11 @@ def cli() -> None:
     """
 
 
-for _command in (status, completion, chat, models, tune, adapters, plugins, config):
+_COMMANDS = (
+    *(status, completion, chat, responses, embed),
+    *(models, tune, adapters, sse, plugins, config),
+)
+for _command in _COMMANDS:
     cli.add_command(_command)
 
 
@@ -66,7 +75,17 @@ def run() -> int:
     try:
         return cli.main(prog_name="inferctl", standalone_mode=False) or 0
     except click.ClickException as error:
-        error.show()
+        if _wants_json(sys.argv[1:]):
+            Output(as_json=True).error(WrongUsageError(error.format_message()))
+        else:
+            error.show()
         return error.exit_code
     except click.Abort:
         return 130
+
+
+def _wants_json(arguments: Sequence[str]) -> bool:
+    """Return whether a command line that could not be understood asks for JSON."""
+    return not {"--json", "--output=json"}.isdisjoint(arguments) or any(
+        pair == ("--output", "json") for pair in pairwise(arguments)
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from ipaddress import ip_address
 from typing import Any
@@ -12,9 +12,11 @@ from urllib.parse import quote
 import httpx2
 
 from inferflux_cli.errors import ApiError, CliError, UnreachableError, api_error
+from inferflux_cli.event_stream import StreamEvent, read_events
 from inferflux_cli.settings import Settings
+from inferflux_cli.shapes import as_objects
 
-__all__ = ["Client"]
+__all__ = ["Client", "json_object"]
 
 _CONNECT_SECONDS = 5.0
 _START_HINT = (
@@ -52,14 +54,11 @@ class Client:
 
     def get_text(self, path: str) -> str:
         """Return the body of a successful GET."""
-        with self._transport():
-            response = self._http.get(path)
-        self._check(response, path)
-        return response.text
+        return self._text("GET", path)
 
     def get_json(self, path: str) -> dict[str, Any]:
         """Return the JSON object of a successful GET."""
-        return _json_object(self.get_text(path))
+        return json_object(self.get_text(path))
 
     def probe(self, path: str) -> tuple[int, dict[str, Any]]:
         """Return status and JSON object of a health route, `{}` where it sends no object."""
@@ -68,40 +67,54 @@ class Client:
         if response.status_code in (401, 403):
             self._check(response, path)
         with suppress(CliError):
-            return response.status_code, _json_object(response.text)
+            return response.status_code, json_object(response.text)
         return response.status_code, {}
 
     def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         """Send `body` and return the JSON object of the answer."""
-        return _json_object(self.post_text(path, body))
+        return json_object(self.post_text(path, body))
 
     def post_text(self, path: str, body: dict[str, Any]) -> str:
         """Send `body` and return the answer as it is."""
-        with self._transport():
-            response = self._http.post(path, content=_encode(body), headers=_JSON)
-        self._check(response, path)
-        return response.text
+        return self._text("POST", path, body)
+
+    def delete_text(self, path: str, body: dict[str, Any] | None = None) -> str:
+        """Delete, perhaps what `body` names, and return the answer as it is."""
+        return self._text("DELETE", path, body)
 
     @contextmanager
-    def stream(self, path: str, body: dict[str, Any]) -> Iterator[Iterator[dict[str, Any]]]:
+    def stream(
+        self, path: str, body: dict[str, Any], *, last: Collection[str] = ()
+    ) -> Iterator[Iterator[dict[str, Any]]]:
         """Send `body` with `stream: true` and yield the chunks of the answer.
 
         Leaving the context closes the connection, by which the server learns to stop.
+
+        Args:
+            path: of the request.
+            body: of the request.
+            last: the `type` of chunks after which nothing comes, where no `[DONE]` says so.
         """
-        content = _encode({**body, "stream": True})
+        with self.watch(path, _encode({**body, "stream": True})) as events:
+            yield _chunks(events, path, last)
+
+    @contextmanager
+    def watch(self, path: str, content: bytes | None) -> Iterator[Iterator[StreamEvent]]:
+        """POST `content`, JSON, or GET where there is none, and yield the events that come."""
+        method = "GET" if content is None else "POST"
+        headers = _STREAM if content is None else _STREAM | _JSON
         with (
             self._transport(),
-            self._http.sse(path, method="POST", content=content, headers=_JSON) as events,
+            self._http.stream(method, path, content=content, headers=headers) as response,
         ):
-            if events.response.status_code != 200:
-                events.response.read()
-                self._check(events.response, path)
-            yield _chunks(events, path)
+            if response.status_code != 200:
+                response.read()
+                self._check(response, path)
+            yield read_events(response)
 
     def models(self) -> list[dict[str, Any]]:
         """Return what the server lists under `/v1/models`."""
-        listed = self.get_json("/v1/models").get("data")
-        return [m for m in listed if isinstance(m, dict)] if isinstance(listed, list) else []
+        return as_objects(self.get_json("/v1/models").get("data"))
 
     def model(self, name: str) -> dict[str, Any]:
         """Return one model's entry."""
@@ -118,6 +131,13 @@ class Client:
             if error.status == 403:
                 return None
             raise
+
+    def _text(self, method: str, path: str, body: dict[str, Any] | None = None) -> str:
+        content, headers = (None, {}) if body is None else (_encode(body), _JSON)
+        with self._transport():
+            response = self._http.request(method, path, content=content, headers=headers)
+        self._check(response, path)
+        return response.text
 
     def _check(self, response: httpx2.Response, path: str) -> None:
         if response.status_code == 200:
@@ -142,13 +162,12 @@ class Client:
             raise CliError(
                 f"no answer from {self.url} for {self._timeout:g} s", hint="raise --timeout"
             ) from error
-        except httpx2.SSEError as error:
-            raise CliError(f"{self.url} did not send an event stream", hint=_WRONG) from error
         except (httpx2.RequestError, httpx2.InvalidURL) as error:
             raise CliError(f"the connection to {self.url} broke: {error}") from error
 
 
 _JSON = {"Content-Type": "application/json"}
+_STREAM = {"Accept": "text/event-stream, application/x-ndjson, application/json"}
 _WRONG = "does the address belong to an InferFlux server?"
 
 
@@ -157,7 +176,12 @@ def _encode(body: dict[str, Any]) -> bytes:
     return json.dumps(body).encode("ascii")
 
 
-def _json_object(text: str) -> dict[str, Any]:
+def json_object(text: str) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        CliError: `text` is something else.
+    """
     with suppress(ValueError, RecursionError):
         value = json.loads(text)
         if isinstance(value, dict):
@@ -165,14 +189,18 @@ def _json_object(text: str) -> dict[str, Any]:
     raise CliError("the server's answer is not a JSON object", hint=_WRONG)
 
 
-def _chunks(events: httpx2.EventSource, path: str) -> Iterator[dict[str, Any]]:
+def _chunks(
+    events: Iterator[StreamEvent], path: str, last: Collection[str]
+) -> Iterator[dict[str, Any]]:
     for event in events:
         if event.data.strip() == "[DONE]":
             return
-        chunk = _json_object(event.data)
+        chunk = json_object(event.data)
         if chunk.get("error"):
             raise api_error(200, {}, event.data, path)
         yield chunk
+        if chunk.get("type") in last:
+            return
     raise CliError("the server closed the stream before the answer was complete")
 
 

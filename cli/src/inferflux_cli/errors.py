@@ -6,17 +6,26 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["ApiError", "CliError", "UnreachableError", "api_error"]
+__all__ = ["ApiError", "CliError", "UnreachableError", "WrongUsageError", "api_error"]
 
 _SCOPE_BY_PREFIX = {
     "/v1/chat": "generate",
     "/v1/completions": "generate",
+    "/v1/embeddings": "generate",
+    "/v1/responses": "generate",
+    "/v1/messages": "generate",
+    "/api/chat": "generate",
+    "/api/generate": "generate",
+    "/api/embed": "generate",
     "/v1/admin": "admin",
     "/v1/load_lora_adapter": "admin",
     "/v1/unload_lora_adapter": "admin",
     "/v1/models/load": "admin",
     "/v1/models/unload": "admin",
     "/v1/models/tune": "admin",
+    "/api/pull": "admin",
+    "/api/copy": "admin",
+    "/api/delete": "admin",
 }
 
 
@@ -35,8 +44,14 @@ class CliError(Exception):
         self.hint = hint
 
     def to_json(self) -> dict[str, Any]:
-        """Return the error object that `--json` prints."""
+        """Return the error object that `--output json` prints."""
         return {"message": self.message, "hint": self.hint, "exit_code": self.exit_code}
+
+
+class WrongUsageError(CliError):
+    """The command line makes no sense."""
+
+    exit_code = 2
 
 
 class UnreachableError(CliError):

@@ -9,11 +9,11 @@ from typing import Any, TypeVar
 
 import rich_click as click
 
+from inferflux_cli.answer import Answer
 from inferflux_cli.client import Client
-from inferflux_cli.errors import CliError
 from inferflux_cli.render import Output
 
-__all__ = ["Generation", "choice_of", "deliver", "explain_finish", "generation_options"]
+__all__ = ["Generation", "deliver", "explain_finish", "generation_options", "with_model"]
 
 Result = TypeVar("Result")
 
@@ -75,43 +75,37 @@ def generation_options(command: Callable[..., Result]) -> Callable[..., Result]:
     return decorated
 
 
-def choice_of(answer: dict[str, Any]) -> tuple[str, str | None]:
-    """Return text and finish reason of the first choice of an answer or of a chunk of one."""
-    choices = answer.get("choices")
-    choice = choices[0] if isinstance(choices, list) and choices else {}
-    if not isinstance(choice, dict):
-        raise CliError("the server's answer holds no choices")
-    part = choice.get("delta") or choice.get("message") or choice
-    text = part.get("content", part.get("text")) if isinstance(part, dict) else None
-    return text if isinstance(text, str) else "", choice.get("finish_reason")
-
-
 def explain_finish(output: Output, reason: str | None) -> None:
     """Say on stderr why an answer ended, where that is not simply its end."""
     if reason in _FINISH_NOTES:
         output.note(_FINISH_NOTES[reason])
 
 
+def with_model(client: Client, body: dict[str, Any]) -> dict[str, Any]:
+    """Return `body` with the server's first model in it, unless it names one."""
+    if not body.get("model") and (model := client.default_model()):
+        return {**body, "model": model}
+    return body
+
+
 def deliver(
     client: Client, output: Output, path: str, body: dict[str, Any], *, stream: bool
-) -> None:
-    """Send one request and write its answer, all at once or as it comes."""
-    if not body.get("model") and (model := client.default_model()):
-        body = {**body, "model": model}
-    finish = None
+) -> Answer:
+    """Send one request, write its answer, all at once or as it comes, and return it."""
+    answer = Answer()
+    body = with_model(client, body)
     try:
         if stream:
             with client.stream(path, body) as chunks:
                 for chunk in chunks:
-                    text, reason = choice_of(chunk)
+                    text = answer.add(chunk)
                     output.json(chunk)
                     output.text(text)
-                    finish = reason or finish
         else:
-            answer = client.post(path, body)
-            output.json(answer)
-            text, finish = choice_of(answer)
-            output.text(text)
+            whole = client.post(path, body)
+            output.json(whole)
+            output.text(answer.add(whole))
     finally:
         output.end()
-    explain_finish(output, finish)
+    explain_finish(output, answer.finish)
+    return answer

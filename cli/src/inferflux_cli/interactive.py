@@ -8,10 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
+from inferflux_cli.answer import Answer
 from inferflux_cli.chat_session import Transcript
 from inferflux_cli.client import Client
 from inferflux_cli.errors import CliError
-from inferflux_cli.generation import Generation, choice_of, explain_finish
+from inferflux_cli.generation import Generation, explain_finish
 from inferflux_cli.prompt import Reader
 from inferflux_cli.render import Output
 
@@ -116,25 +117,21 @@ class Chat:
     def _answer(self) -> None:
         """Stream the answer to the last message and record as much of it as came."""
         body = {**self._generation.to_body(), "messages": self._transcript.to_request()}
-        parts: list[str] = []
-        finish: str | None = None
+        answer = Answer()
         stopped = complete = False
         try:
             with self._client.stream("/v1/chat/completions", body) as chunks:
                 for chunk in chunks:
-                    text, reason = choice_of(chunk)
-                    parts.append(text)
-                    self._output.text(text)
-                    finish = reason or finish
+                    self._output.text(answer.add(chunk))
             complete = True
         except KeyboardInterrupt:
             stopped = True
         finally:
             self._output.end()
-            self._record("".join(parts), finish, interrupted=not complete)
-        explain_finish(self._output, finish)
+            self._record(answer.text, answer.finish, interrupted=not complete)
+        explain_finish(self._output, answer.finish)
         if stopped:
-            kept = "the part above is kept" if any(parts) else "your message was taken back"
+            kept = "the part above is kept" if answer.text else "your message was taken back"
             self._output.note(f"[stopped; {kept}]")
 
     def _record(self, text: str, finish: str | None, *, interrupted: bool) -> None:

@@ -52,21 +52,25 @@ class Output:
             self.text("\n")
 
     def json(self, value: object) -> None:
-        """Write one JSON line, in `--json` mode only."""
+        """Write one line, if JSON was asked for."""
         if self.as_json:
             sys.stdout.write(json.dumps(value) + "\n")
             sys.stdout.flush()
 
     def note(self, message: str) -> None:
-        """Write one line for the human to stderr."""
+        """Write one line for the human to stderr; scripts that asked for JSON get none."""
+        if self.as_json:
+            return
         self.end()
         sys.stderr.write(clean(message) + "\n")
         sys.stderr.flush()
 
     def error(self, error: CliError) -> None:
-        """Report a failure: to stderr, and to stdout as a JSON line in `--json` mode."""
+        """Report a failure to stderr, as text or as a JSON line."""
+        if self.as_json:
+            sys.stderr.write(json.dumps({"error": error.to_json()}) + "\n")
+            sys.stderr.flush()
         self.note(f"error: {error.message}" + (f"\n  hint: {error.hint}" if error.hint else ""))
-        self.json({"error": error.to_json()})
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         """Write rows: a table on a terminal, else one tab-separated line each."""

@@ -67,7 +67,12 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
         metavar="SECONDS",
         help=f"Longest silence to wait out. [default: {DEFAULT_TIMEOUT:g}]",
     ),
-    _option("--json", is_flag=True, help="Print JSON only (JSON lines for streams)."),
+    _option(
+        "--output",
+        type=click.Choice(["text", "json"]),
+        help="json: JSON on stdout (a line each for streams), errors as JSON on stderr.",
+    ),
+    _option("--json", "output", flag_value="json", help="Short for --output json."),
 )
 
 
@@ -79,8 +84,8 @@ def connection_options(command: Command) -> Command:
 
 
 def wants_json(ctx: click.Context) -> bool:
-    """Return whether `--json` was given on any level of this command line."""
-    return bool((ctx.obj or {}).get("json"))
+    """Return whether JSON was asked for, on any level of this command line."""
+    return (ctx.obj or {}).get("output") == "json"
 
 
 def current_settings() -> Settings:

@@ -10,6 +10,7 @@ import rich_click as click
 
 from inferflux_cli.client import Client
 from inferflux_cli.commands._help import examples
+from inferflux_cli.commands.library import copy_model, pull_model, remove_model
 from inferflux_cli.errors import ApiError
 from inferflux_cli.progress import progress
 from inferflux_cli.render import Output, duration, size
@@ -26,6 +27,11 @@ _COLUMNS = {
     "load": "load",
     "parent": "adapter of",
 }
+_ABOUT = (
+    *("capabilities", "details", "parameters", "system"),
+    *("template", "license", "model_info"),
+)
+_LONGEST = 80
 _TIMES = ("created", "last_used", "expires_at")
 
 
@@ -35,11 +41,17 @@ _TIMES = ("created", "last_used", "expires_at")
         "inferctl models show llama-3.2-1b",
         "inferctl models ps",
         "inferctl models unload llama-3.2-1b --drain",
+        "inferctl models pull llama3.2",
+        "inferctl models rm llama3.2",
     )
 )
 @connection_options
 def models() -> None:
-    """Show the models of the server, and load and unload them."""
+    """Show the models of the server, fetch and delete them, load and unload them."""
+
+
+for _command in (pull_model, copy_model, remove_model):
+    models.add_command(_command)
 
 
 @models.command("list", epilog=examples("inferctl models list", "inferctl models list --json"))
@@ -100,8 +112,21 @@ def show_model(*, name: str) -> None:
     output = Output(as_json=settings.json)
     with Client(settings) as client:
         found = client.model(name)
+        if about := _about(client, name):
+            found["about"] = about
     output.json(found)
     output.table(("", ""), _rows(found))
+
+
+def _about(client: Client, name: str) -> dict[str, Any]:
+    """What the model's file and its maker say, from a server that has `/api/show`."""
+    try:
+        shown = client.post("/api/show", {"model": name})
+    except ApiError as error:
+        if error.status in (404, 405, 501):
+            return {}
+        raise
+    return {key: shown[key] for key in _ABOUT if shown.get(key)}
 
 
 @models.command("load", epilog=examples("inferctl models load llama-3.2-1b"))
@@ -179,6 +204,8 @@ def _rows(found: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, object
             yield name, size(value)
         elif key in _TIMES and isinstance(value, int | float):
             yield name, time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(value))
+        elif prefix and isinstance(value, str) and len(value) > _LONGEST:
+            yield name, f"{value[:_LONGEST]} ... ({len(value)} characters; --output json shows all)"
         else:
             yield name, value
 
