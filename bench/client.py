@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Self, cast
 from urllib.parse import urlsplit
@@ -47,16 +48,22 @@ class Target:
         """Whether to speak TLS."""
         return urlsplit(self.url).scheme == "https"
 
-    def request(self, body: dict[str, object]) -> bytes:
-        """The bytes of a chat completion request."""
+    def request(
+        self,
+        body: dict[str, object],
+        endpoint: str = "/v1/chat/completions",
+        headers: Sequence[str] = (),
+    ) -> bytes:
+        """The bytes of a request: by default for a chat completion."""
         parts = urlsplit(self.url)
-        path = parts.path.rstrip("/").removesuffix("/v1") + "/v1/chat/completions"
+        path = parts.path.rstrip("/").removesuffix("/v1") + endpoint
         payload = msgspec.json.encode({"model": self.model, **body})
         head = [
             f"POST {path} HTTP/1.1",
             f"Host: {parts.netloc}",
             "Content-Type: application/json",
             f"Content-Length: {len(payload)}",
+            *headers,
         ]
         if self.api_key:
             head.append(f"Authorization: Bearer {self.api_key}")

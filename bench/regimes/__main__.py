@@ -20,6 +20,7 @@ from bench.prompts import Calibration
 from bench.regimes.arrival import ARRIVAL
 from bench.regimes.burst import BURST
 from bench.regimes.conversations import CONVERSATIONS
+from bench.regimes.dialects import DIALECTS
 from bench.regimes.repetition import REPETITION
 from bench.regimes.restart import RESTART
 from bench.regimes.situation import Numbers, Situation, Surroundings
@@ -29,7 +30,7 @@ from bench.servers import RunningServer, ServerSpec, load_specs, running
 __all__ = ["main"]
 
 SITUATIONS: Final = {
-    s.name: s for s in (ARRIVAL, BURST, CONVERSATIONS, REPETITION, RESTART, STEADY)
+    s.name: s for s in (ARRIVAL, BURST, CONVERSATIONS, DIALECTS, REPETITION, RESTART, STEADY)
 }
 
 
