@@ -50,6 +50,14 @@ check_compiler() {
     fi
 }
 
+check_node() {
+    if ! command -v node >/dev/null || ! command -v npm >/dev/null; then
+        die "Some of the tests' clients are npm packages, and node or npm is missing." \
+            "Debian or Ubuntu: sudo apt-get install nodejs npm" \
+            "macOS: brew install node"
+    fi
+}
+
 ensure_venv() {
     if [[ -x "$VENV/bin/python" ]] && is_python_311 "$VENV/bin/python"; then return; fi
     local python
@@ -180,7 +188,8 @@ environment_stamp() {
     local folder manifests=()
     while read -r folder; do manifests+=("$folder/pyproject.toml"); done < <(package_folders)
     { "$VENV/bin/python" --version && echo "$ROOT" "$1" \
-        && cat "${manifests[@]}" "$ROOT"/requirements/*.txt "$ROOT/scripts/lib.sh"; } | short_hash
+        && cat "${manifests[@]}" "$ROOT"/requirements/*.txt "$ROOT/scripts/lib.sh" \
+            "$ROOT/tests/e2e/clients/package-lock.json"; } | short_hash
 }
 
 # up_to_date FILE STAMP: whether FILE says that this very environment was completed.
@@ -232,5 +241,7 @@ ensure_dev() {
     "$VENV/bin/python" -m venv "$CLIENTS_VENV"
     "$CLIENTS_VENV/bin/python" -m pip install --quiet --no-input \
         --requirement "$ROOT/requirements/clients.txt"
+    check_node
+    npm ci --prefix "$ROOT/tests/e2e/clients" --silent --no-audit --no-fund
     echo "$stamp" >"$marker"
 }

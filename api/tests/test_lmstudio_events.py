@@ -242,6 +242,7 @@ def test_a_prediction_is_of_the_adapter_that_was_asked_for() -> None:
         "tokensCount": 5,
         "containsDrafted": False,
         "reasoningType": "none",
+        "isStructural": False,
     }
     assert found[-1]["stats"]["stopReason"] == "eosFound"
 

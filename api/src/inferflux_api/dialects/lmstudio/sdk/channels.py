@@ -52,7 +52,7 @@ class _Prediction:
         self._cancelled = cancelled
         self._caller = caller
         target = wanted_target(caller, parameter.get("modelSpecifier"))
-        self._model = target.model
+        self._target = target
         self._request = _request(target, parameter)
         self._call: ToolCall | None = None
         self._counted = 0
@@ -130,7 +130,7 @@ class _Prediction:
         return {
             "type": "success",
             "stats": stats,
-            "modelInfo": model_info(self._model),
+            "modelInfo": instance_info(self._target),
             "loadModelConfig": {"fields": []},
             "predictionConfig": {"fields": []},
         }
@@ -182,6 +182,7 @@ def _fragment(text: str, count: int, kind: str) -> dict[str, Any]:
         "tokensCount": count,
         "containsDrafted": False,
         "reasoningType": kind,
+        "isStructural": False,
     }
     return {"type": "fragment", "fragment": fragment}
 

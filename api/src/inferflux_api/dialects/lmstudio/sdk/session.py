@@ -115,7 +115,10 @@ class Session:
             if not isinstance(error, InferFluxError):
                 error = AuthenticationError("no login came in time")
             self._server.count_error(error)
-            await self._send({"success": False, "error": sdk_error(error)})
+            # The protocol wants a text. The Python package takes it apart as an object, and fails on a text.
+            in_python = "python" in self._socket.headers.get("user-agent", "").lower()
+            problem = sdk_error(error) if in_python else error.message
+            await self._send({"success": False, "error": problem})
             await self._socket.close(code=1008, reason="not authenticated")
             return None
         await self._send({"success": True})
@@ -156,6 +159,10 @@ class Session:
             channel = self._channels.get(_hashable(frame.get("channelId")))
             if channel and isinstance(message, dict) and message.get("type") == "cancel":
                 channel.cancel()
+        elif kind == "communicationWarning":
+            logger.debug("an SDK of LM Studio says: %s", str(frame.get("warning"))[:512])
+        elif kind == "keepAlive":
+            await self._send({"type": "keepAliveAck"})
         else:
             await self._warn(f"frames of type {str(kind)[:64]!r} do not exist here")
 
