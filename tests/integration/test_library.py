@@ -370,9 +370,10 @@ def test_a_stream_is_finished_before_its_model_is_deleted(
     ("fields", "problem"),
     [
         ({}, "neither 'from' or 'files'"),
-        ({"from": CONFIGURED, "quantize": "q4_K_M"}, "quantize"),
-        ({"from": CONFIGURED, "adapters": {"a": "sha256:" + "0" * 64}}, "adapters"),
-        ({"files": {"model.safetensors": "sha256:" + "0" * 64}}, "safetensors"),
+        ({"from": CONFIGURED, "adapters": {"a": "sha256:" + "0" * 64}}, "upload it first"),
+        ({"files": {"model.safetensors": "sha256:" + "0" * 64}}, "upload it first"),
+        ({"files": {"../model.safetensors": "sha256:" + "0" * 64}}, "no name of a file"),
+        ({"files": {"a.gguf": "x", "b.gguf": "y"}}, "one GGUF file"),
         ({"files": {"m.gguf": "sha256:" + "0" * 64}}, "upload it first"),
         ({"files": {"m.gguf": "nonsense"}}, "sha256"),
         ({"from": CONFIGURED, "files": {"m.gguf": "x"}}, "choose one"),
@@ -389,6 +390,56 @@ def test_what_cannot_be_created_is_refused(
         assert refused.status_code == 400, refused.text
         assert problem in refused.json()["error"]
     assert "never:latest" not in names(server)
+
+
+def test_a_model_is_quantized(server: RunningServer, tiny: bytes, folder: Path) -> None:
+    create(server, "whole", tiny)
+    body = {"from": "whole", "quantize": "Q8_0"}
+    done = steps(call(server, "POST", "/api/create", model="smaller", **body))
+    assert {"status": "quantizing model to Q8_0", "total": 100, "completed": 50} in done
+    assert done[-1] == {"status": "success"}
+    assert say(server, "smaller", "here").json()["message"]["content"] == "here"
+    sizes = {m["name"]: m["size"] for m in call(server, "GET", "/api/tags").json()["models"]}
+    assert sizes["smaller:latest"] == sizes["whole:latest"] + len(" as Q8_0")
+    create(server, "only", tiny + b"x", quantize="Q4_0")
+    assert not (folder / f"library/blobs/sha256-{hashlib.sha256(tiny + b'x').hexdigest()}").exists()
+
+
+def test_a_model_is_made_of_safetensors(server: RunningServer, tiny: bytes, folder: Path) -> None:
+    assert upload(server, tiny).status_code == 201
+    assert upload(server, b"{}").status_code == 201
+    files = {
+        name: f"sha256:{hashlib.sha256(data).hexdigest()}"
+        for name, data in (("model.safetensors", tiny), ("config.json", b"{}"))
+    }
+    done = steps(call(server, "POST", "/api/create", model="converted", files=files))
+    assert {"status": "converting model", "total": 100, "completed": 50} in done
+    assert done[-1] == {"status": "success"}
+    assert say(server, "converted", "here").json()["message"]["content"] == "here"
+    blobs = [path.name for path in (folder / "library/blobs").iterdir()]
+    assert not [name for name in blobs if name.startswith("making-")]
+    assert not [d for d in files.values() if d.replace(":", "-") in blobs]
+
+
+def test_a_file_that_cannot_be_made_leaves_nothing(server: RunningServer, folder: Path) -> None:
+    for content, problem in ((b"bad", "this is bad"), (b"crash", "status -6")):
+        assert upload(server, content).status_code == 201
+        files = {"model.safetensors": f"sha256:{hashlib.sha256(content).hexdigest()}"}
+        found = steps(call(server, "POST", "/api/create", model="never", files=files))
+        assert problem in found[-1]["error"]
+    assert "never:latest" not in names(server)
+    assert not list((folder / "library/blobs").glob("making-*"))
+
+
+def test_an_adapter_becomes_part_of_a_model(server: RunningServer, tiny: bytes) -> None:
+    create(server, "plain", tiny)
+    assert upload(server, b"no adapter").status_code in (200, 201)
+    for content, problem in ((b"no adapter", "not a GGUF file"), (tiny, "holds no adapter")):
+        adapters = {"a.gguf": f"sha256:{hashlib.sha256(content).hexdigest()}"}
+        body = {"model": "never", "from": "plain", "adapters": adapters}
+        refused = call(server, "POST", "/api/create", stream=False, **body)
+        assert refused.status_code == 400
+        assert problem in refused.json()["error"]
 
 
 def test_an_unknown_base_is_not_found(server: RunningServer) -> None:

@@ -50,6 +50,7 @@ class ServedAdapter:
         version: of the file, when it was loaded.
         process: the engine process that has it; another one must load it first.
         created: when it was loaded, in seconds since 1970.
+        built_in: whether it is a part of its model, and no model of its own.
     """
 
     name: str
@@ -58,6 +59,7 @@ class ServedAdapter:
     version: FileVersion | None = None
     process: int | None = None
     created: int = field(default_factory=lambda: int(time.time()))
+    built_in: bool = False
 
 
 class AdapterRegistry:
@@ -92,14 +94,24 @@ class AdapterRegistry:
             self._configure(adapter.name, Path(adapter.path).expanduser().resolve())
 
     def __iter__(self) -> Iterator[ServedAdapter]:
-        return iter(sorted(self._adapters.values(), key=lambda adapter: adapter.name))
+        listed = [adapter for adapter in self._adapters.values() if not adapter.built_in]
+        return iter(sorted(listed, key=lambda adapter: adapter.name))
 
     def __contains__(self, name: object) -> bool:
         return name in self._adapters or name in self._reserved
 
     def get(self, name: str) -> ServedAdapter | None:
         """The adapter of that name, if there is one."""
-        return self._adapters.get(name)
+        adapter = self._adapters.get(name)
+        return None if adapter is None or adapter.built_in else adapter
+
+    def build_in(self, paths: Sequence[Path]) -> list[AdapterUse]:
+        """Make files a part of the model; what is returned belongs to every request for it."""
+        for index, path in enumerate(paths):
+            # No client can say such a name.
+            adapter = ServedAdapter(f"#{index}", path, built_in=True)
+            self._adapters[adapter.name] = adapter
+        return [AdapterUse(name=f"#{index}") for index in range(len(paths))]
 
     async def start(self) -> None:
         """Load what is configured, if the model is loaded, and keep it so.
@@ -185,7 +197,7 @@ class AdapterRegistry:
             NotFoundError: there is none of that name.
         """
         async with self._lock:
-            if name not in self._adapters:
+            if self.get(name) is None:
                 raise NotFoundError(f"there is no adapter '{name}'", param="lora_name")
             await self._unload(self._adapters[name])
         logger.info("adapter '%s' of model '%s' was unloaded", name, self._model.name)

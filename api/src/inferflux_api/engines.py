@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import msgspec
 
@@ -40,18 +41,24 @@ class Target:
     Attributes:
         name: as clients say it.
         model: what runs.
-        adapters: applied to it; none if the name is the model's own.
+        adapters: applied to it.
     """
 
     name: str
     model: ServedModel
     adapters: list[AdapterUse]
 
+    @property
+    def is_adapter(self) -> bool:
+        """Whether the name is an adapter's, and not the model's own."""
+        return self.name != self.model.name
+
 
 class EnginePool:
     """One engine per model.
 
     Attributes:
+        backend: that runs them.
         configured: names of the models that the configuration gives, which stay.
 
     Args:
@@ -78,7 +85,7 @@ class EnginePool:
                 hint="choose another `runtime.backend`; there is no automatic fall-back",
             )
         logger.info("backend '%s': %s", backend.name, probe.reason)
-        self._backend, self._config, self._on_restart = backend, config, on_restart
+        self.backend, self._config, self._on_restart = backend, config, on_restart
         self._models: dict[str, ServedModel] = {}
         configured = _with_names(config, backend)
         self.configured = frozenset(configured)
@@ -124,9 +131,9 @@ class EnginePool:
         if name is not None and name not in self._models:
             for model in self:
                 if model.adapters.get(name) is not None:
-                    return Target(name, model, [AdapterUse(name=name)])
+                    return Target(name, model, [*model.built_in, AdapterUse(name=name)])
         model = self.get(name)
-        return Target(model.name, model, [])
+        return Target(model.name, model, list(model.built_in))
 
     @property
     def ready(self) -> bool:
@@ -157,8 +164,13 @@ class EnginePool:
             yield model.name
             yield from (adapter.name for adapter in model.adapters)
 
-    def add(self, name: str, model: ModelConfig) -> None:
+    def add(self, name: str, model: ModelConfig, adapters: Sequence[Path] = ()) -> None:
         """Serve one more model, which is loaded when it is asked for.
+
+        Args:
+            name: what clients say.
+            model: its files.
+            adapters: files that are a part of it.
 
         Raises:
             InvalidRequestError: the name is taken.
@@ -166,7 +178,9 @@ class EnginePool:
         if name in self._models or self._is_taken(name, name):
             raise InvalidRequestError(f"the name '{name}' is taken already", param="model")
         model = msgspec.structs.replace(model, name=name, load="on_demand")
-        self._models[name] = self._served(name, model)
+        served = self._served(name, model)
+        served.built_in = served.adapters.build_in(adapters)
+        self._models[name] = served
 
     async def remove(self, name: str) -> None:
         """Serve a model no longer, once those who use it are done.
@@ -189,13 +203,13 @@ class EnginePool:
     def _served(self, name: str, model: ModelConfig) -> ServedModel:
         engine = AsyncEngine(
             model,
-            self._backend,
+            self.backend,
             self._config.runtime,
             self._config.plugins,
-            on_restart=partial(self._on_restart, name, self._backend.name),
+            on_restart=partial(self._on_restart, name, self.backend.name),
         )
         adapters = AdapterRegistry(model, engine, partial(self._is_taken, name))
-        return ServedModel(name, model, self._backend.name, engine, adapters)
+        return ServedModel(name, model, self.backend.name, engine, adapters)
 
     def _is_taken(self, owner: str, name: str) -> bool:
         """Whether an adapter of one model may not be called so."""

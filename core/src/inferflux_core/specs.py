@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -17,13 +18,14 @@ if TYPE_CHECKING:
     from inferflux_core.config.schema import ModelConfig, RuntimeConfig
     from inferflux_core.engine.runner import ModelRunner
     from inferflux_core.engine.scheduler import Scheduler, SchedulerLimits
-    from inferflux_core.guardrails import Guardrail
+    from inferflux_core.guardrails import Guardrail, Reviewer
 
 __all__ = [
     "PLUGIN_API_VERSION",
     "AuthProviderSpec",
     "BackendSpec",
     "EmptyConfig",
+    "FileRecipe",
     "GuardrailSpec",
     "PluginSpec",
     "Probe",
@@ -51,6 +53,21 @@ class Probe:
     available: bool
     reason: str
     devices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FileRecipe:
+    """How to make one model file of another.
+
+    Attributes:
+        source: a GGUF file, or a folder with safetensors as Hugging Face lays it out.
+        target: the file to write.
+        quantization: of the new file's weights, such as `Q4_K_M`; None keeps them as they are.
+    """
+
+    source: Path
+    target: Path
+    quantization: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +101,8 @@ class BackendSpec(PluginSpec):
         needs_model: whether `model.path` must be set.
         forget: throws away what the factory keeps about a model from one load to the next, such as what it
             has measured; called before the factory when the operator asks for it anew.
+        make_file: converts or quantizes a model, and reports the share that is done, 0 to 1; raises
+            `ModelLoadError` for what it cannot make. Runs in a process of its own.
     """
 
     probe: Callable[[], Probe]
@@ -93,6 +112,7 @@ class BackendSpec(PluginSpec):
     crash_hint: str | None = None
     needs_model: bool = True
     forget: Callable[[ModelConfig], None] | None = None
+    make_file: Callable[[FileRecipe, Callable[[float], None]], None] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +129,7 @@ class SchedulerSpec(PluginSpec):
 class GuardrailSpec(PluginSpec):
     """A check on prompts and on generated text. `factory` receives a `config_type` instance."""
 
-    factory: Callable[[Any], Guardrail]
+    factory: Callable[[Any], Guardrail | Reviewer]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from pathlib import Path
 
 import ollama
 
@@ -29,9 +30,28 @@ derived = client.create(model="critic", from_="bard", system="You are a critic."
 shown = client.show("critic")
 original = client.show(model)
 listed = {entry.model: entry for entry in client.list().models}
+adapter = client.create_blob(os.environ["ADAPTER_FILE"])
+client.create(model="tuned", from_="poet:tiny", adapters={"adapter.gguf": adapter})
+tuned = client.chat("tuned", question)
+again = client.chat("poet:tiny", question)
+try:
+    client.create(model="smaller", from_=model, quantize="q4_K_M")
+    twice = "quantized"
+except ollama.ResponseError as error:
+    twice = f"{error.status_code} {error.error}"
+folder = Path(os.environ["MODEL_FOLDER"])
+files = {path.name: client.create_blob(path) for path in folder.iterdir()}
+converted = [
+    step.status
+    for step in client.create(model="converted", files=files, quantize="q8_0", stream=True)
+]
+plain = {"temperature": 0, "num_predict": 12}
+from_safetensors = client.chat("converted", question, options=plain)
 running = [entry.model for entry in client.ps().models]
 
-deleted = [client.delete(name).status for name in ("critic", "bard", "poet:tiny")]
+deleted = [
+    client.delete(name).status for name in ("critic", "bard", "tuned", "converted", "poet:tiny")
+]
 try:
     client.chat("poet:tiny", question)
     gone = "still there"
@@ -49,6 +69,11 @@ print(
             "created": [step.status for step in created],
             "answer": answer.message.content,
             "eval_count": answer.eval_count,
+            "tuned": tuned.message.content,
+            "again": again.message.content,
+            "twice": twice,
+            "converted": sorted(set(converted)),
+            "from_safetensors": from_safetensors.message.content,
             "copied": copied,
             "derived": derived,
             "shown": shown.model_dump(mode="json"),

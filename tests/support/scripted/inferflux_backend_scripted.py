@@ -7,14 +7,18 @@ deterministic runner does, in lower-case letters. An embedding counts letters.
 
 Names of models matter, too: `for-another-cpu` dies while it is loaded, `thinks` has a template that opens
 its reasoning, `ranks` scores documents by the letters they share with the query, `embeds` only embeds.
+
+Model files are made by writing `as` and the quantization behind the source; a source that holds nothing but
+`bad`, `full`, `crash` or `slow` goes wrong in that way.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -23,8 +27,9 @@ from numpy.typing import NDArray
 from inferflux_core.backends.byte_tokenizer import EOS_ID
 from inferflux_core.config.schema import ModelConfig, RuntimeConfig
 from inferflux_core.engine.runner import ModelOutput, RunnerError, Work
+from inferflux_core.errors import ModelLoadError
 from inferflux_core.hookspecs import hookimpl
-from inferflux_core.specs import BackendSpec, Probe
+from inferflux_core.specs import BackendSpec, FileRecipe, Probe
 from inferflux_core.testing import DeterministicRunner
 
 _ASSISTANT = b"assistant: "
@@ -134,6 +139,24 @@ def _load(model: ModelConfig, runtime: RuntimeConfig) -> ScriptedRunner:
     return ScriptedRunner(runtime.max_num_seqs or 4, runtime.max_model_len or 512, model.name)
 
 
+def _make_file(recipe: FileRecipe, report: Callable[[float], None]) -> None:
+    folder = recipe.source.is_dir()
+    content = (recipe.source / "model.safetensors" if folder else recipe.source).read_bytes()
+    if content == b"slow":
+        recipe.target.write_text(str(os.getpid()))
+    report(0.5)
+    if content == b"bad":
+        raise ModelLoadError("this is bad", hint="bring something better")
+    if content == b"full":
+        raise OSError(errno.ENOSPC, "No space left on device")
+    if content == b"crash":
+        os.abort()
+    if content == b"slow":
+        time.sleep(60)
+    recipe.target.write_bytes(content + f" as {recipe.quantization}".encode())
+    report(1.0)
+
+
 @hookimpl
 def inferflux_backends() -> Iterable[BackendSpec]:
     """Declare `scripted`."""
@@ -142,6 +165,7 @@ def inferflux_backends() -> Iterable[BackendSpec]:
         summary="Misbehaves on request",
         probe=lambda: Probe(available=True, reason="for tests"),
         factory=_load,
+        make_file=_make_file,
         crash_hint="do not load a [crash]",
         needs_model=False,
     )

@@ -3,30 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
+import re
 import shutil
 from collections.abc import AsyncGenerator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from inferflux_api.engines import EnginePool
 from inferflux_api.library.names import canonical
 from inferflux_api.library.registries import Registries
-from inferflux_api.library.store import LibraryStore, Manifest, new_manifest
+from inferflux_api.library.store import LibraryStore, Manifest, check_digest, new_manifest
 from inferflux_api.library.transfer import Progress
 from inferflux_api.models.served import ServedModel
 from inferflux_core.config.schema import LibraryConfig, ModelConfig
 from inferflux_core.errors import InvalidRequestError, ModelLoadError, NotFoundError
 from inferflux_core.models import reference
+from inferflux_core.models.file_maker import check_makes_files, make_file
 from inferflux_core.models.gguf_header import read_gguf_header
 from inferflux_core.models.stores import part_paths
+from inferflux_core.specs import FileRecipe
 
 __all__ = ["Library"]
 
 logger = logging.getLogger("inferflux.library")
+
+_FILE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
 class Library:
@@ -55,7 +59,7 @@ class Library:
         self._registries = Registries(store, config.registry, config.hugging_face)
         for manifest in store:
             try:
-                engines.add(manifest.name, self._served(manifest))
+                self._serve(manifest)
             except InvalidRequestError:
                 logger.warning(
                     "'%s' of the library is not served: the name is taken", manifest.name
@@ -116,7 +120,7 @@ class Library:
                 served = manifest
             finally:
                 if served is not None:
-                    self._engines.add(served.name, self._served(served))
+                    self._serve(served)
 
     async def copy(self, source: ServedModel, name: str) -> None:
         """Serve a model under another name too.
@@ -154,6 +158,83 @@ class Library:
         await asyncio.to_thread(self._check_model, path)
         return new_manifest(name, digest, path.stat().st_size, **fields)
 
+    async def adapter(self, digest: str) -> str:
+        """The digest of an adapter that was uploaded.
+
+        Raises:
+            InvalidRequestError: it was not, or it is no LoRA adapter in GGUF.
+        """
+        if not self.store.has(digest):
+            raise InvalidRequestError(
+                f"there is no blob {digest}; upload it first", param="adapters"
+            )
+        await asyncio.to_thread(_check_gguf, self.store.path(digest), "adapter")
+        return check_digest(digest)
+
+    async def quantize(
+        self, manifest: Manifest, kind: str
+    ) -> AsyncGenerator[Progress | Manifest, None]:
+        """Make the file of a model smaller; the last thing that comes is its new manifest.
+
+        Raises:
+            InvalidRequestError: this backend cannot do it.
+        """
+        source = self.store.path(manifest.model)
+        async for step in self._made(source, f"quantizing model to {kind}", kind):
+            if isinstance(step, Progress):
+                yield step
+            else:
+                yield msgspec.structs.replace(manifest, model=step[0], size=step[1])
+
+    async def convert(
+        self, name: str, files: dict[str, str], kind: str | None
+    ) -> AsyncGenerator[Progress | Manifest, None]:
+        """Make a model of safetensors that were uploaded; the last thing that comes is its manifest.
+
+        Args:
+            name: of the model.
+            files: digests by file name.
+            kind: quantization, if its weights shall not stay as they are.
+
+        Raises:
+            InvalidRequestError: a file is missing, or the model cannot be converted.
+        """
+        self._check_free(name)
+        folder = self.store.new_path()
+        try:
+            await asyncio.to_thread(self._lay_out, folder, files)
+            async for step in self._made(folder, "converting model", kind):
+                yield step if isinstance(step, Progress) else new_manifest(name, *step)
+        finally:
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+        self.store.discard(map(check_digest, files.values()))
+
+    async def _made(
+        self, source: Path, status: str, kind: str | None
+    ) -> AsyncGenerator[Progress | tuple[str, int], None]:
+        """Make a file; the last thing that comes is its digest and size."""
+        check_makes_files(self._engines.backend)
+        target = self.store.new_path()
+        try:
+            yield Progress(status)
+            async for share in make_file(self._engines.backend, FileRecipe(source, target, kind)):
+                yield Progress(status, total=100, completed=round(100 * share))
+            yield await asyncio.to_thread(self.store.adopt, target)
+        finally:
+            target.unlink(missing_ok=True)
+
+    def _lay_out(self, folder: Path, files: dict[str, str]) -> None:
+        """A folder in which blobs have names."""
+        folder.mkdir(mode=0o700)
+        for name, digest in files.items():
+            if not _FILE_NAME.fullmatch(name):
+                raise InvalidRequestError(f"{name[:128]!r} is no name of a file", param="files")
+            if not self.store.has(digest):
+                raise InvalidRequestError(
+                    f"there is no blob {digest}; upload it first", param="files"
+                )
+            (folder / name).hardlink_to(self.store.path(digest))
+
     async def delete(self, model: ServedModel) -> None:
         """Forget a model, and its file if no other has the same.
 
@@ -166,10 +247,11 @@ class Library:
             if manifest is not None:
                 self.store.delete(manifest)
 
-    def _served(self, manifest: Manifest) -> ModelConfig:
+    def _serve(self, manifest: Manifest) -> None:
         store = self.store
         template = str(store.template_path(manifest)) if manifest.chat_template else None
-        return ModelConfig(path=str(store.path(manifest.model)), chat_template=template)
+        model = ModelConfig(path=str(store.path(manifest.model)), chat_template=template)
+        self._engines.add(manifest.name, model, [store.path(d) for d in manifest.adapters])
 
     def _owns(self, name: str) -> bool:
         return name not in self._engines.configured
@@ -188,12 +270,7 @@ class Library:
 
     @staticmethod
     def _check_model(path: Path) -> None:
-        try:
-            header = read_gguf_header(path)
-        except ModelLoadError as error:
-            raise InvalidRequestError(str(error), param="files") from error
-        if header.metadata.get("general.type", "model") != "model":
-            raise InvalidRequestError("this GGUF file holds no language model", param="files")
+        _check_gguf(path, "model")
 
     def _adopt(self, source: ServedModel) -> tuple[str, int]:
         """Take the file of a configured model into the library; its digest and size."""
@@ -203,11 +280,9 @@ class Library:
                 raise InvalidRequestError(
                     f"model '{source.name}' is not one GGUF file, and cannot be copied"
                 )
-            with path.open("rb") as file:
-                digest = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
-            if not self.store.has(digest):
-                self._link_or_copy(path, self.store.path(digest))
-            return digest, path.stat().st_size
+            taken = self.store.new_path()
+            self._link_or_copy(path, taken)
+            return self.store.adopt(taken)
         except (ModelLoadError, OSError) as error:
             raise InvalidRequestError(
                 f"the file of model '{source.name}' cannot be copied: {error}"
@@ -215,10 +290,22 @@ class Library:
 
     @staticmethod
     def _link_or_copy(path: Path, target: Path) -> None:
-        part = target.with_suffix(".copy")
-        part.unlink(missing_ok=True)
         try:
-            part.hardlink_to(path.resolve())
+            target.hardlink_to(path.resolve())
         except OSError:
-            shutil.copyfile(path, part)
-        part.replace(target)
+            shutil.copyfile(path, target)
+
+
+def _check_gguf(path: Path, wanted: str) -> None:
+    """Whether a file is of the wanted kind: `model` or `adapter`.
+
+    Raises:
+        InvalidRequestError: it is not.
+    """
+    try:
+        header = read_gguf_header(path)
+    except ModelLoadError as error:
+        raise InvalidRequestError(str(error), param="files") from error
+    kind = header.metadata.get("general.type", "model")
+    if kind != wanted:
+        raise InvalidRequestError(f"this GGUF file holds no {wanted}, but: {kind}", param="files")

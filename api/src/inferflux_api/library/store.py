@@ -6,8 +6,10 @@ import asyncio
 import hashlib
 import os
 import re
+import secrets
+import shutil
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import IO, Any, Final
@@ -22,6 +24,7 @@ __all__ = ["BlobWriter", "LibraryStore", "Manifest", "check_digest", "new_manife
 
 _DIGEST: Final = re.compile(r"sha256[:-]([0-9a-f]{64})")
 _CHUNK: Final = 1 << 20
+_MAKING: Final = "making-"
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,6 +34,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         name: canonical.
         model: digest of its GGUF file.
         size: of that file, in bytes.
+        adapters: digests of LoRA adapters that are a part of it.
         created_at: seconds since 1970.
         source: where it came from.
         template: Ollama's, in Go, as it was pulled; shown, never rendered: the file's own Jinja template is.
@@ -45,6 +49,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     size: int
     created_at: float
+    adapters: list[str] = []
     source: str = ""
     template: str = ""
     chat_template: str = ""
@@ -121,6 +126,8 @@ class LibraryStore:
         try:
             for each in (self._blobs, self._manifests):
                 each.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for leftover in self._blobs.glob(f"{_MAKING}*"):
+                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
             found = (self._read(path) for path in sorted(self._manifests.glob("*.json")))
             self._known = {manifest.name: manifest for manifest in found if manifest is not None}
         except OSError as error:
@@ -143,8 +150,8 @@ class LibraryStore:
         Raises:
             InvalidRequestError: its file is not there, or the disk refuses.
         """
-        if not self.has(manifest.model):
-            raise InvalidRequestError(f"there is no blob {manifest.model}", param="files")
+        if not self._is_whole(manifest):
+            raise InvalidRequestError("a file of the model is not there any more", param="files")
         before = self.find(manifest.name)
         try:
             if manifest.chat_template:
@@ -202,16 +209,40 @@ class LibraryStore:
                 )
             part.replace(self.path(digest))
 
+    def discard(self, digests: Iterable[str]) -> None:
+        """Remove files, but for those that a model has."""
+        used = {digest for manifest in self for digest in (manifest.model, *manifest.adapters)}
+        for digest in set(digests) - used:
+            self.path(digest).unlink(missing_ok=True)
+
+    def new_path(self) -> Path:
+        """Where something can be made that is adopted, or removed, afterwards."""
+        return self._blobs / f"{_MAKING}{secrets.token_hex(8)}"
+
+    def adopt(self, path: Path) -> tuple[str, int]:
+        """Keep a file that is whole, by moving it; returns its digest and size in bytes."""
+        with path.open("rb") as file:
+            digest = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+        size = path.stat().st_size
+        if self.has(digest):
+            # Renaming one name of a file to another of its names would do nothing.
+            path.unlink()
+        else:
+            path.replace(self.path(digest))
+        return digest, size
+
     def template_path(self, manifest: Manifest) -> Path:
         """Where the chat template of a model is that has one of its own."""
         return self.path(f"sha256:{hashlib.sha256(manifest.chat_template.encode()).hexdigest()}")
 
     def _prune(self, gone: Manifest) -> None:
         """Remove the files of a model that no other has."""
-        if not any(manifest.model == gone.model for manifest in self):
-            self.path(gone.model).unlink(missing_ok=True)
+        self.discard([gone.model, *gone.adapters])
         if not any(manifest.chat_template == gone.chat_template for manifest in self):
             self.template_path(gone).unlink(missing_ok=True)
+
+    def _is_whole(self, manifest: Manifest) -> bool:
+        return all(map(self.has, (manifest.model, *manifest.adapters)))
 
     def _file_of(self, name: str) -> Path:
         return self._manifests / f"{quote(name, safe=':')}.json"
@@ -220,7 +251,7 @@ class LibraryStore:
         """A manifest whose file is there; anything else is not ours."""
         try:
             manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
-            there = self._file_of(manifest.name) == path and self.has(manifest.model)
+            there = self._file_of(manifest.name) == path and self._is_whole(manifest)
         except (OSError, msgspec.MsgspecError, InvalidRequestError):
             return None
         return manifest if there else None

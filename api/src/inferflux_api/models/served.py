@@ -10,6 +10,7 @@ from inferflux_api.adapters import AdapterRegistry
 from inferflux_api.models.failure import LoadFailure
 from inferflux_core.config.schema import ModelConfig
 from inferflux_core.engine.async_engine import AsyncEngine, EngineState
+from inferflux_core.engine.protocol import AdapterUse
 
 __all__ = ["ServedModel"]
 
@@ -22,6 +23,7 @@ class ServedModel:
     Attributes:
         config: what to load.
         adapters: that can be asked for as models.
+        built_in: adapters that belong to every request for it.
         idle_ttl: seconds without use after which the model is unloaded.
         users: leases that are held.
         waiting: leases that wait until the model is loaded.
@@ -48,6 +50,7 @@ class ServedModel:
         self.engine = engine
         self.created = int(time.time())
         self.adapters = adapters
+        self.built_in: list[AdapterUse] = []
         self.idle_ttl = config.idle_ttl
         self.users = 0
         self.waiting = 0

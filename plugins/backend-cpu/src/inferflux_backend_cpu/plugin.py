@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from inferflux_backend_cpu.probing import probe_cpu
 from inferflux_core.hookspecs import hookimpl
-from inferflux_core.specs import BackendSpec, Probe
+from inferflux_core.specs import BackendSpec, FileRecipe, Probe
 from inferflux_runner_llamacpp.host import core_count
 from inferflux_runner_llamacpp.library import build_command, ggml_libraries
 
@@ -41,6 +41,12 @@ def _forget(model: ModelConfig) -> None:
     inferflux_runner_llamacpp.forget(model)
 
 
+def _make_file(recipe: FileRecipe, report: Callable[[float], None]) -> None:
+    import inferflux_runner_llamacpp
+
+    inferflux_runner_llamacpp.make_file(recipe, report)
+
+
 @hookimpl
 def inferflux_backends() -> Iterable[BackendSpec]:
     """Declare `cpu`."""
@@ -50,6 +56,7 @@ def inferflux_backends() -> Iterable[BackendSpec]:
         probe=_probe,
         factory=_load,
         forget=_forget,
+        make_file=_make_file,
         capabilities=frozenset({"gguf"}),
         # Threads that wander between cores make the others spin at every barrier.
         environment={

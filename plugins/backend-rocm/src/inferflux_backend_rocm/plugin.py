@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from inferflux_backend_rocm.probing import BUILD_COMMAND, probe_rocm
 from inferflux_core.hookspecs import hookimpl
-from inferflux_core.specs import BackendSpec, Probe
+from inferflux_core.specs import BackendSpec, FileRecipe, Probe
 from inferflux_runner_llamacpp.library import ggml_libraries
 
 if TYPE_CHECKING:
@@ -44,6 +44,12 @@ def _forget(model: ModelConfig) -> None:
     inferflux_runner_llamacpp.forget(model)
 
 
+def _make_file(recipe: FileRecipe, report: Callable[[float], None]) -> None:
+    import inferflux_runner_llamacpp
+
+    inferflux_runner_llamacpp.make_file(recipe, report)
+
+
 @hookimpl
 def inferflux_backends() -> Iterable[BackendSpec]:
     """Declare `rocm`."""
@@ -53,6 +59,7 @@ def inferflux_backends() -> Iterable[BackendSpec]:
         probe=_probe,
         factory=_load,
         forget=_forget,
+        make_file=_make_file,
         capabilities=frozenset({"gguf"}),
         crash_hint=_CRASH_HINT,
     )

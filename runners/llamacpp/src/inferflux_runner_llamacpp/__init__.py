@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,10 +10,11 @@ from inferflux_runner_llamacpp.host import core_count
 
 if TYPE_CHECKING:
     from inferflux_core.config.schema import ModelConfig, RuntimeConfig
+    from inferflux_core.specs import FileRecipe
     from inferflux_runner_llamacpp.encoder import EncoderRunner
     from inferflux_runner_llamacpp.runner import LlamaRunner
 
-__all__ = ["forget", "load"]
+__all__ = ["forget", "load", "make_file"]
 
 
 def load(
@@ -42,3 +44,27 @@ def forget(model: ModelConfig) -> None:
     from inferflux_runner_llamacpp.measurements import Measurements
 
     Measurements(Path(model.path)).forget()
+
+
+def make_file(recipe: FileRecipe, report: Callable[[float], None]) -> None:
+    """Convert a folder of safetensors to a GGUF file, or quantize a model, or both.
+
+    Raises:
+        ModelLoadError: it cannot be done.
+    """
+    from inferflux_runner_llamacpp.conversion import convert
+    from inferflux_runner_llamacpp.quantizing import quantize
+
+    source, kind = recipe.source, recipe.quantization
+    if not source.is_dir():
+        quantize(source, recipe.target, kind or "F16")
+    elif kind is None:
+        convert(source, recipe.target, report)
+    else:
+        whole = recipe.target.with_suffix(".whole")
+        try:
+            convert(source, whole, lambda share: report(share / 2))
+            quantize(whole, recipe.target, kind)
+        finally:
+            whole.unlink(missing_ok=True)
+    report(1.0)

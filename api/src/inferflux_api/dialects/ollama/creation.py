@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
@@ -19,11 +19,6 @@ from inferflux_core.engine.chat_template import check_syntax
 from inferflux_core.errors import InvalidRequestError
 
 __all__ = ["create", "defaults_of"]
-
-_REFUSED: Final = {
-    "adapters": "adapters are not built into models here; load them beside their model",
-    "quantize": "models are not quantized in this version; create from a file that is",
-}
 
 
 def defaults_of(server: Server, target: Target) -> Defaults:
@@ -42,30 +37,62 @@ async def create(server: Server, body: CreateBody) -> AsyncGenerator[Progress, N
     """Make a model and serve it.
 
     Raises:
-        InvalidRequestError: it asks for what this server does not do.
+        InvalidRequestError: it cannot be made.
         ModelNotFoundError: there is no model to begin from.
         NotFoundError: this server has no library.
     """
     name = canonical(body.required())
     changes = _changes(body)
-    manifest: Manifest
-    if body.from_:
-        if body.files:
-            raise InvalidRequestError("choose one of `from` and `files`", param="files")
-        yield Progress("reading model")
-        source = resolve(server.engines, body.from_)
-        if source.adapters:
-            raise InvalidRequestError(_REFUSED["adapters"], param="from")
-        manifest = await server.library.derive(source.model, name, **changes)
-    elif body.files:
-        yield Progress("parsing GGUF")
-        manifest = await server.library.of_blob(name, _only_gguf(body.files), **changes)
-    else:
-        raise InvalidRequestError("neither 'from' or 'files' was specified")
-    yield Progress(f"using existing layer {manifest.model}")
+    made: Manifest | None = None
+    async for step in _base(server, body, name):
+        if isinstance(step, Progress):
+            yield step
+        else:
+            made = step
+    assert made is not None
+    if body.adapters is not None:
+        digests = body.adapters.values()
+        changes["adapters"] = [await server.library.adapter(digest) for digest in digests]
+    manifest = msgspec.structs.replace(made, **changes)
+    for digest in (manifest.model, *manifest.adapters):
+        yield Progress(f"using existing layer {digest}")
     yield Progress("writing manifest")
     await server.library.publish(manifest)
     yield Progress("success")
+
+
+async def _base(
+    server: Server, body: CreateBody, name: str
+) -> AsyncGenerator[Progress | Manifest, None]:
+    """The manifest of what the request begins from; it comes last."""
+    library, files = server.library, body.files
+    if body.from_:
+        if files:
+            raise InvalidRequestError("choose one of `from` and `files`", param="files")
+        yield Progress("reading model")
+        source = resolve(server.engines, body.from_)
+        if source.is_adapter:
+            raise InvalidRequestError(
+                "this is the name of an adapter; begin from its model, and name its file in `adapters`",
+                param="from",
+            )
+        base = await library.derive(source.model, name)
+    elif not files:
+        raise InvalidRequestError("neither 'from' or 'files' was specified")
+    elif any(file.lower().endswith(".safetensors") for file in files):
+        yield Progress("reading safetensors")
+        async for step in library.convert(name, files, body.quantize):
+            yield step
+        return
+    else:
+        yield Progress("parsing GGUF")
+        base = await library.of_blob(name, _only_gguf(files))
+    if body.quantize:
+        async for step in library.quantize(base, body.quantize):
+            yield step
+        library.store.discard([base.model])
+    else:
+        yield base
 
 
 def _changes(body: CreateBody) -> dict[str, Any]:
@@ -74,9 +101,6 @@ def _changes(body: CreateBody) -> dict[str, Any]:
     Raises:
         InvalidRequestError: one of them cannot be had.
     """
-    for field, problem in _REFUSED.items():
-        if getattr(body, field):
-            raise InvalidRequestError(problem, param=field)
     changes: dict[str, Any] = {}
     if body.template:
         _check_template(body.template)
@@ -103,7 +127,8 @@ def _only_gguf(files: dict[str, str]) -> str:
     """
     if any(not name.lower().endswith(".gguf") for name in files):
         raise InvalidRequestError(
-            "models are made from GGUF files here; convert safetensors first", param="files"
+            "a model is made from one GGUF file, or from safetensors with what lies beside them",
+            param="files",
         )
     if len(files) != 1:
         raise InvalidRequestError("a model is made from one GGUF file", param="files")

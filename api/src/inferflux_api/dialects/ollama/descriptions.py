@@ -38,7 +38,7 @@ def tag(target: Target, manifest: Manifest | None) -> dict[str, Any]:
 def details(target: Target, manifest: Manifest | None) -> dict[str, Any]:
     """What kind of model it is."""
     facts = facts_of(target.model)
-    parent = target.model.name if target.adapters else manifest.source if manifest else ""
+    parent = target.model.name if target.is_adapter else manifest.source if manifest else ""
     return {
         "parent_model": parent,
         "format": "gguf" if facts.header else "",

@@ -27,7 +27,7 @@ from inferflux_core.errors import (
 
 __all__ = ["ROUTES"]
 
-_SCOPE: Final = "admin"
+_SCOPE: Final = "models:write"
 
 _pull = msgspec.json.Decoder(PullBody)
 _create = msgspec.json.Decoder(CreateBody)
@@ -58,7 +58,7 @@ async def copy(request: Request[Any, Any, Any]) -> None:
     server: Server = request.app.state.server
     body = await read_json(request, _copy, **server.body_limits)
     source = resolve(server.engines, body.source)
-    if source.adapters:
+    if source.is_adapter:
         raise InvalidRequestError("an adapter is not copied; it belongs to its model")
     await server.library.copy(source.model, body.destination)
 
@@ -69,7 +69,7 @@ async def remove(request: Request[Any, Any, Any]) -> None:
     server: Server = request.app.state.server
     body = await read_json(request, _delete, **server.body_limits)
     target = resolve(server.engines, body.required())
-    if target.adapters:
+    if target.is_adapter:
         raise InvalidRequestError("this is an adapter; unload it with /v1/unload_lora_adapter")
     await server.library.delete(target.model)
 

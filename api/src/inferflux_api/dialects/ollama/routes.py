@@ -93,7 +93,7 @@ async def embed(request: Request[Any, Any, Any]) -> Response[bytes]:
     """Embed texts; every embedding has the length 1. Without a text, load the model."""
     server: Server = request.app.state.server
     body = await read_json(request, _embed, **server.body_limits)
-    texts = [body.input] if isinstance(body.input, str) else body.input
+    texts = [body.input] if isinstance(body.input, str) else body.input or []
     target = resolve(server.engines, body.model)
     apply_keep_alive(request.user, target.model, body.keep_alive)
     started = time.monotonic()
@@ -195,7 +195,7 @@ def _check(body: GenerationFields, generation: Generation) -> None:
     wanted = body.options.num_ctx if body.options else None
     if wanted is not None and wanted > info.max_model_len:
         raise InvalidRequestError(
-            f"a context of {wanted:g} tokens was asked for, and this model is served with "
+            f"a context of {wanted} tokens was asked for, and this model is served with "
             f"{info.max_model_len}; raise `runtime.max_model_len`",
             param="options.num_ctx",
         )

@@ -93,7 +93,7 @@ class EmbedBody(msgspec.Struct, frozen=True, kw_only=True):
     """Body of `POST /api/embed`."""
 
     model: Name
-    input: str | Annotated[list[str], Meta(max_length=2048)] = ""
+    input: str | Annotated[list[str], Meta(max_length=2048)] | None = None
     truncate: bool | None = None
     dimensions: Annotated[int, Meta(ge=1)] | None = None
     keep_alive: Number | str | None = None

@@ -1,0 +1,52 @@
+"""How tokenizers that come from SentencePiece treat spaces."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from inferflux_runner_llamacpp.conversion.fields import Fields
+
+__all__ = ["adds_space"]
+
+_SPACE: Final = "▁"
+_REPLACE: Final = {"type": "Replace", "pattern": {"String": " "}, "content": _SPACE}
+_PREPEND: Final = {"type": "Prepend", "prepend": _SPACE}
+_GEMMA: Final = {
+    "type": "Split",
+    "pattern": {"String": " "},
+    "behavior": "MergedWithPrevious",
+    "invert": False,
+}
+
+
+def adds_space(tokenizer: Fields) -> bool:
+    """Whether a space is put before texts.
+
+    Raises:
+        ModelLoadError: spaces are treated in another way.
+    """
+    if tokenizer.object("model").flag("ignore_merges", default=False):
+        raise tokenizer.error("it takes words that are tokens whole, which llama.cpp does not here")
+    normalizer, cut = tokenizer.get("normalizer"), tokenizer.get("pre_tokenizer")
+    if normalizer is None and _is_metaspace(cut):
+        return bool(cut.get("prepend_scheme", "always") != "never")
+    if cut is None and normalizer == {"type": "Sequence", "normalizers": [_PREPEND, _REPLACE]}:
+        return True
+    # Nothing is cut where all spaces were replaced before.
+    if normalizer == _REPLACE and cut in (None, _GEMMA):
+        return False
+    raise tokenizer.error(
+        "it treats spaces in an unknown way",
+        hint="known are the ways of Llama 2, Mistral and Gemma",
+    )
+
+
+def _is_metaspace(cut: Any) -> bool:
+    return (
+        isinstance(cut, dict)
+        and cut.get("type") == "Metaspace"
+        and cut.get("replacement") == _SPACE
+        and cut.get("split") is False
+        and cut.get("add_prefix_space", True) is True
+        and cut.get("prepend_scheme", "always") in ("always", "first", "never")
+    )
