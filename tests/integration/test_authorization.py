@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 import pytest
-from support.servers import RunningServer
+from support.servers import RunningServer, running_server
 
 CHAT = {"messages": [{"role": "user", "content": "hello"}], "max_tokens": 2}
 PUBLIC = {"/", "/livez", "/healthz", "/readyz", "/api/version", "/lmstudio-greeting"}
@@ -65,3 +66,46 @@ def test_the_other_header_works_too(server: RunningServer) -> None:
 def test_no_spelling_of_a_path_opens_it(server: RunningServer, path: str) -> None:
     with server.client(None) as client:
         assert client.get(path).status_code in {401, 404}
+
+
+@pytest.fixture(scope="module")
+def by_role(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    keys = [
+        {"key": "models-key", "scopes": ["models:write"]},
+        {"key": "adapters-key", "scopes": ["adapters:write"]},
+        {"key": "operator-key", "scopes": ["read"], "roles": ["operator"]},
+        {"key": "admin-key", "scopes": ["admin"]},
+    ]
+    auth = {"roles": {"operator": ["models:write", "adapters:write"]}, "api_keys": keys}
+    with running_server(tmp_path_factory.mktemp("roles"), {"auth": auth}) as server:
+        yield server
+
+
+@pytest.mark.parametrize(
+    ("key", "models", "adapters", "read", "generate"),
+    [
+        ("models-key", True, False, False, False),
+        ("adapters-key", False, True, False, False),
+        ("operator-key", True, True, True, False),
+        ("admin-key", True, True, True, True),
+    ],
+)
+def test_finer_scopes_and_roles(
+    by_role: RunningServer, key: str, models: bool, adapters: bool, read: bool, generate: bool
+) -> None:
+    with by_role.client(key) as client:
+        found = {
+            "models": client.post("/v1/models/unload", json={"model": "none"}),
+            "library": client.post("/api/pull", json={"model": "none"}),
+            "adapters": client.post("/v1/unload_lora_adapter", json={"lora_name": "none"}),
+            "read": client.get("/v1/models"),
+            "generate": client.post("/v1/chat/completions", json=CHAT),
+        }
+    allowed = {name: response.status_code != 403 for name, response in found.items()}
+    assert allowed == {
+        "models": models,
+        "library": models,
+        "adapters": adapters,
+        "read": read,
+        "generate": generate,
+    }

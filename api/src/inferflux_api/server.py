@@ -138,7 +138,7 @@ def _providers(config: Config, policy: Policy | None, plugins: PluginManager) ->
     providers: list[AuthProvider] = []
     for name in auth_provider_names(config):
         if name == API_KEYS:
-            providers.append(ApiKeys(config.auth.api_keys, policy))
+            providers.append(ApiKeys(config.auth.api_keys, policy, config.auth.roles))
             continue
         spec = plugins.auth_provider(name)
         providers.append(spec.factory(plugins.options(spec, auth_options(config, name))))

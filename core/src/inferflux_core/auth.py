@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol, get_args
 
-__all__ = ["SCOPES", "AuthProvider", "Principal"]
+__all__ = ["SCOPES", "AuthProvider", "Principal", "Scope"]
 
-SCOPES: Final = frozenset({"generate", "read", "admin"})
-"""`generate` runs models, `read` sees models and metrics, `admin` implies both and changes settings."""
+Scope = Literal["generate", "read", "models:write", "adapters:write", "admin"]
+"""`generate` runs models; `read` sees models and metrics; `models:write` loads, unloads, pulls, creates and
+deletes models; `adapters:write` loads and unloads adapters; `admin` implies every other."""
+
+SCOPES: Final[frozenset[str]] = frozenset(get_args(Scope))
 
 
 @dataclass(frozen=True, slots=True)

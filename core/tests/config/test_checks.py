@@ -60,6 +60,10 @@ def test_what_is_not_there_yet_is_refused(flag: str) -> None:
             "server.grpc.tls.client_ca: would have no effect without `cert` and `key`",
         ),
         (["auth.api_keys=[{key: '', scopes: []}]"], "auth.api_keys[0].key: the key is empty"),
+        (
+            ["auth.roles={ops: [read]}", "auth.api_keys=[{key: a, scopes: [], roles: [boss]}]"],
+            "auth.api_keys[0].roles[0]: there is no role 'boss' in `auth.roles`; there is: ops",
+        ),
         (["auth.api_keys=[{key: ' ', scopes: []}]"], "auth.api_keys[0].key: the key is empty"),
         (
             [KEY, "auth.providers=oidc", ISSUER],

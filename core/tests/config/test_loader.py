@@ -80,7 +80,7 @@ BAD = {
     ),
     "unknown key, nothing near": (
         "audit:\n  zzz: 1\n",
-        "server.yaml:2: audit.zzz: unknown key\n  hint: known here: path",
+        "server.yaml:2: audit.zzz: unknown key\n  hint: known here: fsync, keep_days, max_file_bytes, path,",
     ),
     "unknown key with odd letters": (
         'server:\n  "a`b.c[0] - at `$.x": 1\n',
@@ -123,7 +123,7 @@ BAD = {
         "auth:\n  api_keys:\n    - key: a\n      scopes: [read]\n    - key: b\n      scopes:\n"
         "        - read\n        - root\n",
         "server.yaml:8: auth.api_keys[1].scopes[1]: invalid enum value 'root'\n"
-        "  hint: one of: admin, generate, read",
+        "  hint: one of: adapters:write, admin, generate, models:write, read",
     ),
     "missing": (
         "auth:\n  api_keys:\n    - key: a\n",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from litestar.connection import ASGIConnection
@@ -10,7 +10,7 @@ from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFou
 from litestar.handlers.base import BaseRouteHandler
 from litestar.routes import HTTPRoute
 
-from inferflux_api.governance.policy import Policy, PolicyKey, credential_digest, new_policy
+from inferflux_api.governance.policy import Policy, credential_digest, new_policy
 from inferflux_core.auth import SCOPES, AuthProvider, Principal
 from inferflux_core.config import API_KEYS
 from inferflux_core.config.schema import ApiKeyConfig
@@ -36,15 +36,28 @@ class ApiKeys:
     """The keys of the configuration and those of the policy store.
 
     Keeps keyed hashes only, all with the pepper of the store, and compares in constant time.
+
+    Args:
+        keys: of the configuration.
+        policy: of the store, if there is one.
+        roles: scopes by the names that keys of the configuration may give for them.
     """
 
-    def __init__(self, keys: Sequence[ApiKeyConfig], policy: Policy | None = None) -> None:
+    def __init__(
+        self,
+        keys: Sequence[ApiKeyConfig],
+        policy: Policy | None = None,
+        roles: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
         policy = policy or new_policy()
         self._pepper = policy.pepper
-        self._principals = {key.digest: _principal(key.name, key) for key in policy.api_keys}
+        self._principals = {
+            key.digest: _principal(key.name, key.scopes, key.tenant) for key in policy.api_keys
+        }
         for index, key in enumerate(keys):
             digest = credential_digest(self._pepper, key.key)
-            self._principals[digest] = _principal(key.name or f"key-{index}", key)
+            scopes = {*key.scopes, *(s for role in key.roles for s in (roles or {})[role])}
+            self._principals[digest] = _principal(key.name or f"key-{index}", scopes, key.tenant)
 
     async def start(self) -> None:
         """Nothing to fetch."""
@@ -173,5 +186,5 @@ def credential_of(authorization: Sequence[str], api_key: str) -> str:
     return api_key.strip()
 
 
-def _principal(subject: str, key: ApiKeyConfig | PolicyKey) -> Principal:
-    return Principal(subject, frozenset(key.scopes), key.tenant, API_KEYS)
+def _principal(subject: str, scopes: Iterable[str], tenant: str) -> Principal:
+    return Principal(subject, frozenset(scopes), tenant, API_KEYS)

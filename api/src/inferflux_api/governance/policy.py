@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Meta
 from msgspec.structs import replace
 
+from inferflux_core.auth import Scope
 from inferflux_core.config import API_KEYS, Config, auth_provider_names, guardrail_names
 from inferflux_core.config.conversion import problem_of
 from inferflux_core.config.problems import format_path
@@ -34,7 +35,6 @@ logger = logging.getLogger("inferflux.policy")
 _VERSION: Final = 1
 _BLOCKLIST: Final = "blocklist"
 
-_Scope = Literal["generate", "read", "admin"]
 _Label = Annotated[str, Meta(pattern=r"^[\w.@ -]{1,64}\Z")]
 _Secret = Annotated[bytes, Meta(min_length=32, max_length=32)]
 
@@ -48,7 +48,7 @@ class PolicyKey(_Part, frozen=True):
 
     id: _Label
     name: _Label
-    scopes: Annotated[list[_Scope], Meta(min_length=1)]
+    scopes: Annotated[list[Scope], Meta(min_length=1)]
     digest: _Secret
     tenant: _Label = "default"
 
@@ -78,7 +78,7 @@ class Policy(_Part, frozen=True):
         """Leave the secrets out."""
         return f"Policy(store={self.store}, generation={self.generation})"
 
-    def add_key(self, name: str, scopes: Sequence[_Scope], tenant: str) -> tuple[Policy, str, str]:
+    def add_key(self, name: str, scopes: Sequence[Scope], tenant: str) -> tuple[Policy, str, str]:
         """Add a random key; returns the new policy, the id of the key and the key itself.
 
         Raises:

@@ -80,6 +80,13 @@ def _check_api_keys(config: Config) -> None:
             raise Problem(path, "the key is empty")
         if (earlier := first.setdefault(entry.key, index)) != index:
             raise Problem(path, f"the same key as auth.api_keys[{earlier}].key")
+        for number, role in enumerate(entry.roles):
+            if role not in config.auth.roles:
+                known = ", ".join(sorted(config.auth.roles)) or "none"
+                raise Problem(
+                    ("auth", "api_keys", index, "roles", number),
+                    f"there is no role '{role}' in `auth.roles`; there is: {known}",
+                )
 
 
 def _check_auth(config: Config) -> None:

@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from inferflux_core.auth import Scope
+
 __all__ = [
     "AdapterConfig",
     "ApiKeyConfig",
@@ -137,10 +139,11 @@ class RuntimeConfig(Section, frozen=True):
 
 
 class ApiKeyConfig(Section, frozen=True):
-    """A static key. `key` may be `${env:NAME}` or `${file:/path}`."""
+    """A static key. `key` may be `${env:NAME}` or `${file:/path}`. Roles are those of `auth.roles`."""
 
     key: str
-    scopes: list[Literal["generate", "read", "admin"]]
+    scopes: list[Scope]
+    roles: list[str] = []
     name: str | None = None
     tenant: str = "default"
 
@@ -150,9 +153,13 @@ class ApiKeyConfig(Section, frozen=True):
 
 
 class AuthConfig(Section, frozen=True):
-    """Providers are tried in order; `api-keys` is built in. Options of a plugin: `options.<name>`."""
+    """Providers are tried in order; `api-keys` is built in. Options of a plugin: `options.<name>`.
+
+    A role is a name for several scopes.
+    """
 
     providers: list[str] | None = None
+    roles: dict[str, list[Scope]] = {}
     api_keys: list[ApiKeyConfig] = []
     oidc: dict[str, Any] | None = None
     options: dict[str, dict[str, Any]] = {}

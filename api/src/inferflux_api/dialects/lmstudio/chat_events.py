@@ -11,9 +11,9 @@ from inferflux_api.dialects.lmstudio.errors import error_object
 from inferflux_api.dialects.lmstudio.stats import tokens_per_second
 from inferflux_api.generation import Delta
 from inferflux_api.pipeline import Generation
-from inferflux_core.errors import InferFluxError
+from inferflux_core.errors import GuardrailBlockedError, InferFluxError
 
-__all__ = ["ChatEvents", "chat_result"]
+__all__ = ["ChatEvents", "chat_result", "cut_off"]
 
 _encode = msgspec.json.encode
 
@@ -47,6 +47,11 @@ def chat_result(
     }
 
 
+def cut_off() -> InferFluxError:
+    """What is told of an answer that a guardrail has ended: this API has no reasons for an end."""
+    return GuardrailBlockedError("a guardrail of this server cut the answer off")
+
+
 class ChatEvents:
     """Events with names.
 
@@ -65,6 +70,7 @@ class ChatEvents:
         self._open: str | None = None
         self._reasoning: list[str] = []
         self._text: list[str] = []
+        self._cut_off = False
 
     def start(self) -> bytes:
         """The prompt is processed already when this is sent: errors have their status."""
@@ -82,6 +88,7 @@ class ChatEvents:
 
     def delta(self, delta: Delta) -> bytes:
         """The events of a delta."""
+        self._cut_off = delta.finish_reason == "content_filter"
         events = b""
         if delta.reasoning:
             self._reasoning.append(delta.reasoning)
@@ -98,6 +105,8 @@ class ChatEvents:
 
     async def end(self) -> bytes:
         """The last events, with all of the answer."""
+        if self._cut_off:
+            return self.error(cut_off())
         return self._enter(None) + self._chat_end(self._keep("".join(self._text)))
 
     def _chat_end(self, response_id: str | None) -> bytes:

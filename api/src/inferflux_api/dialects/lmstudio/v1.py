@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from inferflux_api.choices import collect
 from inferflux_api.conversation import Conversation
-from inferflux_api.dialects.lmstudio.chat_events import ChatEvents, chat_result
+from inferflux_api.dialects.lmstudio.chat_events import ChatEvents, chat_result, cut_off
 from inferflux_api.dialects.lmstudio.descriptions import check_context_length, is_ready
 from inferflux_api.dialects.lmstudio.memory import ConversationMemory
 from inferflux_api.generation import GenerationRequest
@@ -76,6 +76,8 @@ async def chat(request: Request[Any, Any, Any]) -> Response[Any]:
         events = ChatEvents(generation, was_loaded=was_loaded, keep=keep)
         return respond_stream(server, generation, events)
     (choice,) = await unless_disconnected(request.receive, collect(generation))
+    if choice.finish_reason == "content_filter":
+        raise cut_off()
     result = chat_result(generation, choice.text, choice.reasoning, was_loaded=was_loaded)
     if (response_id := keep(choice.text)) is not None:
         result["response_id"] = response_id

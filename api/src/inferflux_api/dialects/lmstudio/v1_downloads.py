@@ -35,7 +35,7 @@ _download = msgspec.json.Decoder(DownloadBody)
 @post(
     "/api/v1/models/download",
     status_code=200,
-    opt={"scope": "admin", "body": DownloadBody},
+    opt={"scope": "models:write", "body": DownloadBody},
     tags=["LM Studio"],
 )
 async def download(request: Request[Any, Any, Any]) -> dict[str, Any]:
@@ -50,7 +50,7 @@ async def download(request: Request[Any, Any, Any]) -> dict[str, Any]:
     return _describe(job)
 
 
-@get("/api/v1/models/download/status/{job_id:str}", opt={"scope": "admin"}, tags=["LM Studio"])
+@get("/api/v1/models/download/status/{job_id:str}", opt={"scope": "models:write"}, tags=["LM Studio"])
 async def download_status(request: Request[Any, Any, Any], job_id: FromPath[str]) -> dict[str, Any]:
     """How far it has come."""
     server: Server = request.app.state.server

@@ -50,7 +50,7 @@ async def list_models(request: Request[Any, Any, Any]) -> dict[str, Any]:
 @post(
     "/api/v1/models/load",
     status_code=200,
-    opt={"scope": "admin", "body": LoadBody},
+    opt={"scope": "models:write", "body": LoadBody},
     tags=["LM Studio"],
 )
 async def load(request: Request[Any, Any, Any]) -> dict[str, Any]:
@@ -74,7 +74,7 @@ async def load(request: Request[Any, Any, Any]) -> dict[str, Any]:
 @post(
     "/api/v1/models/unload",
     status_code=200,
-    opt={"scope": "admin", "body": UnloadBody},
+    opt={"scope": "models:write", "body": UnloadBody},
     tags=["LM Studio"],
 )
 async def unload(request: Request[Any, Any, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from inferflux_core.errors import PermissionDeniedError
 
 __all__ = ["apply_keep_alive", "load_or_unload"]
 
-_SCOPE = "admin"
+_SCOPE = "models:write"
 
 
 def apply_keep_alive(

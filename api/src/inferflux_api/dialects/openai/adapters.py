@@ -49,7 +49,7 @@ _unload_decoder = msgspec.json.Decoder(UnloadLoraAdapter)
 @post(
     "/v1/load_lora_adapter",
     status_code=200,
-    opt={"scope": "admin", "body": LoadLoraAdapter},
+    opt={"scope": "adapters:write", "body": LoadLoraAdapter},
     tags=["Adapters"],
 )
 async def load_lora_adapter(request: Request[Any, Any, Any]) -> Response[str]:
@@ -70,7 +70,7 @@ async def load_lora_adapter(request: Request[Any, Any, Any]) -> Response[str]:
 @post(
     "/v1/unload_lora_adapter",
     status_code=200,
-    opt={"scope": "admin", "body": UnloadLoraAdapter},
+    opt={"scope": "adapters:write", "body": UnloadLoraAdapter},
     tags=["Adapters"],
 )
 async def unload_lora_adapter(request: Request[Any, Any, Any]) -> Response[str]:

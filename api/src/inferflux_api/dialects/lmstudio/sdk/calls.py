@@ -161,7 +161,7 @@ _MODEL_CALLS: Final[dict[str, tuple[str, Call]]] = {
     "listLoaded": ("read", _list_loaded),
     "getModelInfo": ("read", _get_model_info),
     "getLoadConfig": ("read", _get_load_config),
-    "unloadModel": ("admin", _unload),
+    "unloadModel": ("models:write", _unload),
     "tokenize": ("generate", _tokenize),
     "countTokens": ("generate", _count_tokens),
 }

@@ -231,7 +231,7 @@ def _predict(caller: Caller, parameter: Parameter, cancelled: asyncio.Event) -> 
 Channel = Callable[[Caller, Parameter, asyncio.Event], Messages]
 _MODEL_CHANNELS: Final[dict[str, tuple[str, Channel]]] = {
     "getOrLoad": ("generate", _get_or_load),
-    "loadModel": ("admin", _load),
+    "loadModel": ("models:write", _load),
 }
 CHANNELS: Final[dict[str, dict[str, tuple[str, Channel]]]] = {
     "llm": {**_MODEL_CHANNELS, "predict": ("generate", _predict)},
