@@ -167,4 +167,4 @@ def test_parameters_belong_to_endpoints_that_exist() -> None:
 
 def test_scopes_are_those_of_keys() -> None:
     scopes = {row.scope for page in PAGES.values() for row in page.endpoints.values()}
-    assert scopes == {None, PUBLIC, "generate", "read", "admin"}
+    assert scopes == {None, PUBLIC, "generate", "read", "models:write", "adapters:write"}

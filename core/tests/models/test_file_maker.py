@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,9 @@ def backend(monkeypatch: pytest.MonkeyPatch) -> BackendSpec:
     support = Path(__file__).parents[3] / "tests/support/scripted"
     monkeypatch.setenv("PYTHONPATH", str(support))
     monkeypatch.syspath_prepend(str(support))
-    return PluginManager(strict=True, trace=False).backend("scripted")
+    (spec,) = import_module("inferflux_backend_scripted").inferflux_backends()
+    assert isinstance(spec, BackendSpec)
+    return spec
 
 
 def made(backend: BackendSpec, folder: Path, word: str) -> list[float]:

@@ -29,7 +29,6 @@ copied = client.copy("poet:tiny", "bard").status
 derived = client.create(model="critic", from_="bard", system="You are a critic.").status
 shown = client.show("critic")
 original = client.show(model)
-listed = {entry.model: entry for entry in client.list().models}
 adapter = client.create_blob(os.environ["ADAPTER_FILE"])
 client.create(model="tuned", from_="poet:tiny", adapters={"adapter.gguf": adapter})
 tuned = client.chat("tuned", question)
@@ -47,6 +46,7 @@ converted = [
 ]
 plain = {"temperature": 0, "num_predict": 12}
 from_safetensors = client.chat("converted", question, options=plain)
+listed = {entry.model: entry for entry in client.list().models}
 running = [entry.model for entry in client.ps().models]
 
 deleted = [
