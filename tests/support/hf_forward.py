@@ -31,8 +31,8 @@ class _Layer:
             for name, numbers in weights.items()
             if name.startswith(prefix)
         }
-        kinds = config.get("layer_types")
-        self._windowed = bool(kinds) and kinds[layer] == "sliding_attention"
+        kinds = config.get("layer_types") or []
+        self._windowed = kinds[layer : layer + 1] == ["sliding_attention"]
         self._gemma = config["architectures"][0].startswith("Gemma3")
 
     def apply(self, states: Array) -> Array:

@@ -54,6 +54,8 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "qwen2": ("Qwen2ForCausalLM", {}),
     "qwen3": ("Qwen3ForCausalLM", {"head_dim": 32}),
     "gemma3": ("Gemma3ForCausalLM", {}),
+    "gemma3-windows-only": ("Gemma3ForCausalLM", {"layer_types": ["sliding_attention"] * 2}),
+    "gemma3-no-windows": ("Gemma3ForCausalLM", {"layer_types": ["full_attention"] * 2}),
 }
 
 
@@ -152,7 +154,10 @@ def test_matrices_stay_as_they_are_word_by_word(dtype: str, tmp_path: Path) -> N
     assert check_gguf(path).quantization == dtype
     weights = tiny_weights(tiny_config("Qwen2ForCausalLM"))
     converted = {tensor.name: tensor for tensor in gguf.GGUFReader(path).tensors}
-    for name, theirs in (("blk.1.attn_k", "layers.1.self_attn.k_proj"), ("token_embd", "embed_tokens")):
+    for name, theirs in (
+        ("blk.1.attn_k", "layers.1.self_attn.k_proj"),
+        ("token_embd", "embed_tokens"),
+    ):
         words = as_words(weights[f"model.{theirs}.weight"], dtype)
         assert converted[f"{name}.weight"].data.tobytes() == words.tobytes()
     bias = converted["blk.1.attn_k.bias"]

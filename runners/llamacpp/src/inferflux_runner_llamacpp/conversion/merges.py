@@ -82,5 +82,7 @@ def scores_of(
         ways = ((token[:cut], token[cut:]) for cut in range(1, len(token)))
         complete = all(way in known for way in ways if way[0] in vocab and way[1] in vocab)
         if not complete or runs.get(token, 1) != 1:
-            raise model.error(f"the merges that make {token[:100]!r} are no SentencePiece's", _OTHER)
+            raise model.error(
+                f"the merges that make {token[:100]!r} are no SentencePiece's", _OTHER
+            )
     return [-float(ranks.get(token, len(order))) for token in tokens]

@@ -22,6 +22,9 @@ _GEMMA: Final = {
 def adds_space(tokenizer: Fields) -> bool:
     """Whether a space is put before texts.
 
+    Hugging Face's `Metaspace` spares texts that begin with a space; llama.cpp does as SentencePiece itself,
+    from which the model was trained, and does not.
+
     Raises:
         ModelLoadError: spaces are treated in another way.
     """

@@ -39,8 +39,10 @@ def describe_windows(config: Fields, dims: Dimensions, writer: GGUFWriter) -> No
     Raises:
         ModelLoadError: llama.cpp cannot compute it so.
     """
-    writer.add_sliding_window(config.integer("sliding_window", 4096, 1, 1 << 30))
-    writer.add_sliding_window_pattern(_windowed_layers(config, dims.layers))
+    windowed = _windowed_layers(config, dims.layers)
+    if any(windowed):  # llama.cpp ends the process over a window that no layer has
+        writer.add_sliding_window(config.integer("sliding_window", 4096, 1, 1 << 30))
+        writer.add_sliding_window_pattern(windowed)
     if config.get("final_logit_softcapping") is not None:
         writer.add_final_logit_softcapping(config.number("final_logit_softcapping", None))
     # llama.cpp takes the scale of attention from the width of a head, except in the largest model.
