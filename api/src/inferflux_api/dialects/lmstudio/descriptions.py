@@ -26,6 +26,8 @@ __all__ = [
 ]
 
 _PUBLISHER: Final = "inferflux"
+# Every answer tells it, and looking it up reads files.
+_OWN_VERSION: Final = version("inferflux-api")
 _QUANTIZATION: Final = re.compile(r"(?:^|[-._])(I?Q\d[\w]*|F16|BF16|F32|MXFP4)(?=\.gguf|$)", re.I)
 _BITS: Final = re.compile(r"\d+")
 
@@ -184,6 +186,6 @@ def runtime_info() -> dict[str, Any]:
     """What runs models here."""
     return {
         "name": "inferflux",
-        "version": version("inferflux-api"),
+        "version": _OWN_VERSION,
         "supported_formats": ["gguf"],
     }

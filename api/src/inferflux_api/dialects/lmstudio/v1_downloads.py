@@ -50,7 +50,9 @@ async def download(request: Request[Any, Any, Any]) -> dict[str, Any]:
     return _describe(job)
 
 
-@get("/api/v1/models/download/status/{job_id:str}", opt={"scope": "models:write"}, tags=["LM Studio"])
+@get(
+    "/api/v1/models/download/status/{job_id:str}", opt={"scope": "models:write"}, tags=["LM Studio"]
+)
 async def download_status(request: Request[Any, Any, Any], job_id: FromPath[str]) -> dict[str, Any]:
     """How far it has come."""
     server: Server = request.app.state.server

@@ -46,8 +46,9 @@ class _Renderer(ABC):
         self._text.append(delta.text)
         if delta.text or delta.reasoning or delta.reports:
             lines = self._line(self.piece(delta.text, delta.reasoning), delta.reports)
-        for call in self._completed(delta):
-            lines += self._line(self.calls([call]))
+        if delta.tool_calls or self._call is not None:
+            for call in self._completed(delta):
+                lines += self._line(self.calls([call]))
         if delta.finish_reason is not None:
             self._reason = delta.finish_reason
         return lines

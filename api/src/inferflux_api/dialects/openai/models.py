@@ -81,7 +81,10 @@ async def get_model(request: Request[Any, Any, Any], model_id: FromPath[str]) ->
 
 
 @post(
-    "/v1/models/load", status_code=200, opt={"scope": "models:write", "body": ModelName}, tags=["Models"]
+    "/v1/models/load",
+    status_code=200,
+    opt={"scope": "models:write", "body": ModelName},
+    tags=["Models"],
 )
 async def load_model(request: Request[Any, Any, Any]) -> dict[str, Any]:
     """Load a model; answers when it is loaded, with what it is."""
@@ -91,7 +94,10 @@ async def load_model(request: Request[Any, Any, Any]) -> dict[str, Any]:
 
 
 @post(
-    "/v1/models/tune", status_code=200, opt={"scope": "models:write", "body": ModelName}, tags=["Models"]
+    "/v1/models/tune",
+    status_code=200,
+    opt={"scope": "models:write", "body": ModelName},
+    tags=["Models"],
 )
 async def tune_model(request: Request[Any, Any, Any]) -> dict[str, Any]:
     """Load a model anew, measuring again what suits this machine; answers with what was found."""
