@@ -77,7 +77,7 @@ chat = ChatOpenAI(model=model, stream_usage=True, **limits, **settings)
 responses = ChatOpenAI(model=model, use_responses_api=True, **limits, **settings)
 headers = {"headers": {"authorization": f"Bearer {key}"}}
 local = ChatOllama(model=model, base_url=url, temperature=0, num_predict=24, client_kwargs=headers)
-wordy = {**limits, "max_tokens": 64}
+wordy = {**limits, "max_tokens": 160}
 formatted = ChatOpenAI(model=model, **wordy, **settings)
 
 seen = {
@@ -106,7 +106,7 @@ seen = {
         "streamed": streamed(local),
         "at_once": asyncio.run(at_once(local)),
         "formatted": ChatOllama(
-            model=model, base_url=url, temperature=0, num_predict=64, client_kwargs=headers
+            model=model, base_url=url, temperature=0, num_predict=160, client_kwargs=headers
         )
         .with_structured_output(City, method="json_schema")
         .invoke(question)

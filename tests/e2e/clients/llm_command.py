@@ -14,6 +14,7 @@ schema = {
     "type": "object",
     "properties": {"name": {"type": "string"}, "capital": {"type": "boolean"}},
     "required": ["name", "capital"],
+    "additionalProperties": False,
 }
 
 
@@ -35,13 +36,14 @@ with tempfile.TemporaryDirectory() as folder:
     )
     Path(folder, "keys.json").write_text(json.dumps({"inferflux": key}))
     options = ("-o", "temperature", "0", "-o", "max_tokens", "24")
+    wordy = ("-o", "temperature", "0", "-o", "max_tokens", "160")
     question = "What is the capital of France?"
     seen = {
         "streamed": run("-m", "ours", *options, question),
         "whole": run("-m", "ours", "--no-stream", *options, question),
         "continued": run("-m", "ours", "-c", *options, "And of Italy?"),
         "formatted": json.loads(
-            run("-m", "ours", "--schema", json.dumps(schema), "-o", "max_tokens", "64", question)
+            run("-m", "ours", "--schema", json.dumps(schema), *wordy, question)
         ),
         "logged": len(json.loads(run("logs", "--json", "-n", "0"))),
         "missing": run("-m", "missing", "hello", ok=False),

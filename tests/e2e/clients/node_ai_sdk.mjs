@@ -30,7 +30,7 @@ let streamed = '';
 for await (const piece of stream.textStream) streamed += piece;
 const formatted = await generateText({
   ...asked,
-  maxOutputTokens: 64,
+  maxOutputTokens: 160,
   prompt,
   output: Output.object({ schema: z.object({ name: z.string(), capital: z.boolean() }) }),
 });

@@ -26,13 +26,14 @@ const stats = (await prediction.result()).stats;
 const completed = await llm.complete('The capital of France is', { ...limits, maxTokens: 4 });
 const formatted = await llm.respond(question, {
   ...limits,
-  maxTokens: 64,
+  maxTokens: 160,
   structured: {
     type: 'json',
     jsonSchema: {
       type: 'object',
       properties: { name: { type: 'string' } },
       required: ['name'],
+      additionalProperties: false,
     },
   },
 });

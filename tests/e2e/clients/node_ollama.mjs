@@ -25,11 +25,12 @@ for await (const part of await client.chat({ model, messages, options, stream: t
 const formatted = await client.chat({
   model,
   messages,
-  options: { ...options, num_predict: 64 },
+  options: { ...options, num_predict: 160 },
   format: {
     type: 'object',
     properties: { name: { type: 'string' }, capital: { type: 'boolean' } },
     required: ['name', 'capital'],
+    additionalProperties: false,
   },
 });
 const generated = await client.generate({ model, prompt: messages[0].content, options });

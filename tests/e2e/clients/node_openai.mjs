@@ -50,7 +50,7 @@ const helper = client.chat.completions.stream({
 const called = (await helper.finalChatCompletion()).choices[0];
 const formatted = await client.chat.completions.create({
   ...asked,
-  max_tokens: 64,
+  max_tokens: 160,
   response_format: { type: 'json_schema', json_schema: { name: 'city', strict: true, schema: city } },
 });
 const embedded = await client.embeddings.create({ model, input: ['one', 'two'] });

@@ -17,7 +17,7 @@ url, key, model = sys.argv[1:]
 provider = OpenAIProvider(base_url=f"{url}/v1", api_key=key)
 chat = OpenAIChatModel(model, provider=provider)
 responses = OpenAIResponsesModel(model, provider=provider)
-settings = {"temperature": 0, "max_tokens": 60}
+settings = {"temperature": 0, "max_tokens": 160}
 question = "What is the capital of France?"
 
 
