@@ -40,7 +40,7 @@ def test_load_and_unload(server, inferctl) -> None:
         ("load", 400, {"message": "'style' has already been loaded"}, "--replace"),
         ("load", 400, {"message": "which?", "param": "base_model_name"}, "--model"),
         ("load", 404, {"message": "no file", "param": "lora_path"}, "looked up on the server"),
-        ("load", 403, {"message": "no"}, "scope `admin`"),
+        ("load", 403, {"message": "no"}, "scope `adapters:write`"),
         ("unload", 404, {"message": "none", "param": "lora_name"}, "inferctl adapters list"),
     ],
 )

@@ -77,12 +77,12 @@ def test_a_pull_that_fails(server, inferctl, steps: list[Any], says: str) -> Non
 
 
 def test_a_pull_that_is_refused(server, inferctl) -> None:
-    server.json(PULL, {"error": "this key lacks the scope 'admin'"}, 403)
+    server.json(PULL, {"error": "this key lacks the scope 'models:write'"}, 403)
 
     done = inferctl("models", "pull", "llama3.2")
 
     assert done.code == 4
-    assert "scope `admin`" in done.err
+    assert "scope `models:write`" in done.err
 
 
 def test_a_pull_from_what_is_no_such_server(server, inferctl) -> None:

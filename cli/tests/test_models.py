@@ -146,13 +146,15 @@ def test_a_model_in_use_stays(server, inferctl, command: tuple[str, ...], hint: 
     assert hint in done.err
 
 
-def test_changes_need_the_scope_admin(server, inferctl) -> None:
-    server.error("/v1/models/load", 403, "insufficient_scope", "this key lacks the scope 'admin'")
+def test_changes_need_a_scope_of_their_own(server, inferctl) -> None:
+    server.error(
+        "/v1/models/load", 403, "insufficient_scope", "this key lacks the scope 'models:write'"
+    )
 
     done = inferctl("models", "load", "smol")
 
     assert done.code == 4
-    assert "scope `admin`" in done.err
+    assert "scope `models:write`" in done.err
 
 
 def test_tune_prints_what_was_found(server, inferctl) -> None:

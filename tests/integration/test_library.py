@@ -170,12 +170,46 @@ def test_what_has_another_digest_is_thrown_away(
 
 
 def test_a_file_that_is_no_model_is_not_served(
-    server: RunningServer, registry: FakeRegistry
+    server: RunningServer, registry: FakeRegistry, folder: Path
 ) -> None:
-    registry.add("nonsense", b"no model at all")
+    digest = registry.add("nonsense", b"no model at all")
     found = steps(call(server, "POST", "/api/pull", model="nonsense"))
     assert "GGUF" in found[-1]["error"]
     assert "nonsense:latest" not in names(server)
+    assert not (folder / "library/blobs" / digest.replace(":", "-")).exists()
+
+
+def test_texts_of_a_model_are_checked_like_its_file(
+    server: RunningServer, registry: FakeRegistry, tiny: bytes
+) -> None:
+    registry.add("scrawl", tiny, params="{")
+    assert (
+        "parameters cannot be read"
+        in steps(call(server, "POST", "/api/pull", model="scrawl"))[-1]["error"]
+    )
+    registry.add("swapped", tiny, system="Be brief.")
+    (path,) = [p for p, data in registry.files.items() if "/swapped/" in p and data != tiny]
+    registry.files[path] = b"Be rude."
+    assert (
+        "another digest" in steps(call(server, "POST", "/api/pull", model="swapped"))[-1]["error"]
+    )
+    registry.files[path] = bytes(9_000_000)
+    assert (
+        "is longer than" in steps(call(server, "POST", "/api/pull", model="swapped"))[-1]["error"]
+    )
+    del registry.files[path]
+    assert "error" in steps(call(server, "POST", "/api/pull", model="swapped"))[-1]
+    assert not names(server) & {"scrawl:latest", "swapped:latest"}
+
+
+def test_parameters_that_make_no_sense_are_told(
+    server: RunningServer, registry: FakeRegistry, tiny: bytes
+) -> None:
+    registry.add("odd", tiny, params='{"temperature": "hot"}')
+    assert steps(call(server, "POST", "/api/pull", model="odd"))[-1] == {"status": "success"}
+    refused = say(server, "odd", "x")
+    assert refused.status_code == 400
+    assert "temperature" in refused.json()["error"]
 
 
 def test_two_who_pull_the_same_get_it_once(

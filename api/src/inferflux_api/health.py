@@ -24,7 +24,7 @@ async def live() -> dict[str, str]:
 async def ready(request: Request[Any, Any, Any]) -> Response[dict[str, Any]]:
     """Whether every model that is to be in memory can be used; 503 while one cannot."""
     server: Server = request.app.state.server
-    is_ready = server.engines.ready and not server.draining
+    is_ready = server.ready
     models = [{"id": m.name, "backend": m.backend, "state": m.state} for m in server.engines]
     status = "ready" if is_ready else "draining" if server.draining else "starting"
     return Response({"status": status, "models": models}, status_code=200 if is_ready else 503)

@@ -91,6 +91,11 @@ class Server:
         self.operations = Operations(self.pipeline)
 
     @property
+    def ready(self) -> bool:
+        """Whether every model that is to be in memory can be used, and the server goes on."""
+        return self.engines.ready and not self.draining
+
+    @property
     def body_limits(self) -> BodyLimits:
         """What `read_json` needs to know."""
         server = self.config.server

@@ -18,14 +18,14 @@ _SCOPE_BY_PREFIX = {
     "/api/generate": "generate",
     "/api/embed": "generate",
     "/v1/admin": "admin",
-    "/v1/load_lora_adapter": "admin",
-    "/v1/unload_lora_adapter": "admin",
-    "/v1/models/load": "admin",
-    "/v1/models/unload": "admin",
-    "/v1/models/tune": "admin",
-    "/api/pull": "admin",
-    "/api/copy": "admin",
-    "/api/delete": "admin",
+    "/v1/load_lora_adapter": "adapters:write",
+    "/v1/unload_lora_adapter": "adapters:write",
+    "/v1/models/load": "models:write",
+    "/v1/models/unload": "models:write",
+    "/v1/models/tune": "models:write",
+    "/api/pull": "models:write",
+    "/api/copy": "models:write",
+    "/api/delete": "models:write",
 }
 
 

@@ -34,8 +34,9 @@ class Health(aio.HealthServicer):
 
     async def refresh(self) -> None:
         """Note how the server is now."""
-        ready = self._server.engines.ready and not self._server.draining
-        status = HealthCheckResponse.SERVING if ready else HealthCheckResponse.NOT_SERVING
+        status = (
+            HealthCheckResponse.SERVING if self._server.ready else HealthCheckResponse.NOT_SERVING
+        )
         for name in self._names:
             await self.set(name, status)
 

@@ -7,12 +7,12 @@ from typing import Final
 
 from inferflux_core.errors import InvalidRequestError
 
-__all__ = ["LATEST", "canonical"]
+__all__ = ["LATEST", "USUAL_PREFIXES", "canonical"]
 
 LATEST: Final = "latest"
 _PART: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,78}[A-Za-z0-9])?")
 _MAX_PARTS: Final = 4
-_USUAL: Final = ("registry.ollama.ai/library/", "registry.ollama.ai/", "library/")
+USUAL_PREFIXES: Final = ("registry.ollama.ai/library/", "registry.ollama.ai/", "library/")
 
 
 def canonical(name: str) -> str:
@@ -21,7 +21,7 @@ def canonical(name: str) -> str:
     Raises:
         InvalidRequestError: it could not be a name anywhere.
     """
-    for prefix in _USUAL:
+    for prefix in USUAL_PREFIXES:
         if name.lower().startswith(prefix):
             name = name[len(prefix) :]
             break

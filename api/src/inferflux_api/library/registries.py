@@ -11,7 +11,7 @@ import msgspec
 
 from inferflux_api.library.names import LATEST, canonical
 from inferflux_api.library.store import LibraryStore, Manifest, new_manifest
-from inferflux_api.library.transfer import Progress, download, get_json
+from inferflux_api.library.transfer import Progress, download, get_json, get_text
 from inferflux_core.errors import InvalidRequestError
 
 __all__ = ["Registries"]
@@ -20,7 +20,6 @@ _HUGGING_FACE: Final = ("hf.co/", "huggingface.co/")
 _MANIFEST: Final = "application/vnd.docker.distribution.manifest.v2+json"
 _LAYER: Final = "application/vnd.ollama.image."
 _USUAL_QUANTIZATION: Final = "Q4_K_M"
-_MAX_TEXT: Final = 1024 * 1024
 
 
 class Registries:
@@ -76,8 +75,7 @@ class Registries:
         texts: dict[str, str] = {}
         for kind in ("template", "system", "params", "license"):
             if (layer := layers.get(_LAYER + kind)) is not None:
-                url = f"{base}/blobs/{layer[0]}"
-                texts[kind] = await _text(client, url, layer[1])
+                texts[kind] = await get_text(client, f"{base}/blobs/{layer[0]}", layer[0])
         yield Progress("verifying sha256 digest")
         yield new_manifest(
             name,
@@ -150,17 +148,8 @@ def _chosen(listing: object, wanted: str) -> tuple[str, str, int]:
     return path, *files[path]
 
 
-async def _text(client: httpx2.AsyncClient, url: str, size: int) -> str:
-    if size > _MAX_TEXT:
-        raise InvalidRequestError(f"{url} is too long")
-    response = await client.get(url)
-    response.raise_for_status()
-    return response.text[:_MAX_TEXT]
-
-
 def _parameters(text: str) -> dict[str, Any]:
     try:
-        found = msgspec.json.decode(text.encode())
-    except msgspec.DecodeError:
-        return {}
-    return found if isinstance(found, dict) else {}
+        return msgspec.json.decode(text, type=dict[str, Any])
+    except msgspec.DecodeError as error:
+        raise InvalidRequestError(f"the model's parameters cannot be read: {error}") from error

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import shutil
 from collections.abc import AsyncGenerator
 from pathlib import Path
-from typing import Any, Final
 
 import msgspec
 
 from inferflux_api.engines import EnginePool
+from inferflux_api.library.making import converted, quantized
 from inferflux_api.library.names import canonical
 from inferflux_api.library.registries import Registries
 from inferflux_api.library.store import LibraryStore, Manifest, check_digest, new_manifest
@@ -21,16 +20,12 @@ from inferflux_api.models.served import ServedModel
 from inferflux_core.config.schema import LibraryConfig, ModelConfig
 from inferflux_core.errors import InvalidRequestError, ModelLoadError, NotFoundError
 from inferflux_core.models import reference
-from inferflux_core.models.file_maker import check_makes_files, make_file
 from inferflux_core.models.gguf_header import read_gguf_header
 from inferflux_core.models.stores import part_paths
-from inferflux_core.specs import FileRecipe
 
 __all__ = ["Library"]
 
 logger = logging.getLogger("inferflux.library")
-
-_FILE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
 class Library:
@@ -80,7 +75,9 @@ class Library:
 
     def find(self, model: ServedModel) -> Manifest | None:
         """The manifest of a served model; None for one of the configuration."""
-        return self._store.find(model.name) if self._store and self._owns(model.name) else None
+        if self._store is None or model.name in self._engines.configured:
+            return None
+        return self._store.find(model.name)
 
     async def pull(self, name: str) -> AsyncGenerator[Progress, None]:
         """Fetch a model and serve it.
@@ -99,7 +96,11 @@ class Library:
             else:
                 manifest = step
         assert manifest is not None
-        await asyncio.to_thread(self._check_model, store.path(manifest.model))
+        try:
+            await asyncio.to_thread(_check_gguf, store.path(manifest.model), "model")
+        except InvalidRequestError:
+            store.discard([manifest.model])
+            raise
         yield Progress("writing manifest")
         await self.publish(manifest)
         yield Progress("success")
@@ -130,7 +131,7 @@ class Library:
         """
         await self.publish(await self.derive(source, canonical(name)))
 
-    async def derive(self, source: ServedModel, name: str, **changes: Any) -> Manifest:
+    async def derive(self, source: ServedModel, name: str) -> Manifest:
         """A manifest like that of a model, under another name.
 
         A model of the configuration is taken into the library: by a link where the file system has them.
@@ -143,20 +144,18 @@ class Library:
         if manifest is None:
             digest, size = await asyncio.to_thread(self._adopt, source)
             manifest = new_manifest(name, digest, size, source=source.name)
-        return msgspec.structs.replace(manifest, name=name, **changes)
+        return msgspec.structs.replace(manifest, name=name)
 
-    async def of_blob(self, name: str, digest: str, **fields: Any) -> Manifest:
+    async def of_blob(self, name: str, digest: str) -> Manifest:
         """A manifest for a file that was uploaded.
 
         Raises:
             InvalidRequestError: it was not, or it is no GGUF file.
         """
         self._check_free(name)
-        if not self.store.has(digest):
-            raise InvalidRequestError(f"there is no blob {digest}; upload it first", param="files")
-        path = self.store.path(digest)
-        await asyncio.to_thread(self._check_model, path)
-        return new_manifest(name, digest, path.stat().st_size, **fields)
+        path = self.store.required(digest, "files")
+        await asyncio.to_thread(_check_gguf, path, "model")
+        return new_manifest(name, digest, path.stat().st_size)
 
     async def adapter(self, digest: str) -> str:
         """The digest of an adapter that was uploaded.
@@ -164,76 +163,23 @@ class Library:
         Raises:
             InvalidRequestError: it was not, or it is no LoRA adapter in GGUF.
         """
-        if not self.store.has(digest):
-            raise InvalidRequestError(
-                f"there is no blob {digest}; upload it first", param="adapters"
-            )
-        await asyncio.to_thread(_check_gguf, self.store.path(digest), "adapter")
+        await asyncio.to_thread(_check_gguf, self.store.required(digest, "adapters"), "adapter")
         return check_digest(digest)
 
     async def quantize(
         self, manifest: Manifest, kind: str
     ) -> AsyncGenerator[Progress | Manifest, None]:
-        """Make the file of a model smaller; the last thing that comes is its new manifest.
-
-        Raises:
-            InvalidRequestError: this backend cannot do it.
-        """
-        source = self.store.path(manifest.model)
-        async for step in self._made(source, f"quantizing model to {kind}", kind):
-            if isinstance(step, Progress):
-                yield step
-            else:
-                yield msgspec.structs.replace(manifest, model=step[0], size=step[1])
+        """See `quantized`."""
+        async for step in quantized(self.store, self._engines.backend, manifest, kind):
+            yield step
 
     async def convert(
         self, name: str, files: dict[str, str], kind: str | None
     ) -> AsyncGenerator[Progress | Manifest, None]:
-        """Make a model of safetensors that were uploaded; the last thing that comes is its manifest.
-
-        Args:
-            name: of the model.
-            files: digests by file name.
-            kind: quantization, if its weights shall not stay as they are.
-
-        Raises:
-            InvalidRequestError: a file is missing, or the model cannot be converted.
-        """
+        """See `converted`."""
         self._check_free(name)
-        folder = self.store.new_path()
-        try:
-            await asyncio.to_thread(self._lay_out, folder, files)
-            async for step in self._made(folder, "converting model", kind):
-                yield step if isinstance(step, Progress) else new_manifest(name, *step)
-        finally:
-            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
-        self.store.discard(map(check_digest, files.values()))
-
-    async def _made(
-        self, source: Path, status: str, kind: str | None
-    ) -> AsyncGenerator[Progress | tuple[str, int], None]:
-        """Make a file; the last thing that comes is its digest and size."""
-        check_makes_files(self._engines.backend)
-        target = self.store.new_path()
-        try:
-            yield Progress(status)
-            async for share in make_file(self._engines.backend, FileRecipe(source, target, kind)):
-                yield Progress(status, total=100, completed=round(100 * share))
-            yield await asyncio.to_thread(self.store.adopt, target)
-        finally:
-            target.unlink(missing_ok=True)
-
-    def _lay_out(self, folder: Path, files: dict[str, str]) -> None:
-        """A folder in which blobs have names."""
-        folder.mkdir(mode=0o700)
-        for name, digest in files.items():
-            if not _FILE_NAME.fullmatch(name):
-                raise InvalidRequestError(f"{name[:128]!r} is no name of a file", param="files")
-            if not self.store.has(digest):
-                raise InvalidRequestError(
-                    f"there is no blob {digest}; upload it first", param="files"
-                )
-            (folder / name).hardlink_to(self.store.path(digest))
+        async for step in converted(self.store, self._engines.backend, name, files, kind):
+            yield step
 
     async def delete(self, model: ServedModel) -> None:
         """Forget a model, and its file if no other has the same.
@@ -253,9 +199,6 @@ class Library:
         model = ModelConfig(path=str(store.path(manifest.model)), chat_template=template)
         self._engines.add(manifest.name, model, [store.path(d) for d in manifest.adapters])
 
-    def _owns(self, name: str) -> bool:
-        return name not in self._engines.configured
-
     def _check_free(self, name: str) -> None:
         """Whether the library may have a model of that name.
 
@@ -267,10 +210,6 @@ class Library:
                 f"model '{name}' is named in the server's configuration; choose another name",
                 param="model",
             )
-
-    @staticmethod
-    def _check_model(path: Path) -> None:
-        _check_gguf(path, "model")
 
     def _adopt(self, source: ServedModel) -> tuple[str, int]:
         """Take the file of a configured model into the library; its digest and size."""

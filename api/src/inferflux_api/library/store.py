@@ -182,6 +182,16 @@ class LibraryStore:
         path = self.path(digest)
         return path.is_file() and not path.is_symlink()
 
+    def required(self, digest: str, param: str) -> Path:
+        """Where a blob is that must have been uploaded.
+
+        Raises:
+            InvalidRequestError: it was not.
+        """
+        if not self.has(digest):
+            raise InvalidRequestError(f"there is no blob {digest}; upload it first", param=param)
+        return self.path(digest)
+
     @asynccontextmanager
     async def writing(self, digest: str) -> AsyncIterator[BlobWriter]:
         """Write a blob; it is there once the block has ended well and the digest is right.

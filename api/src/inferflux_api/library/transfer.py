@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import AsyncGenerator
 from typing import Final
 
@@ -11,7 +12,7 @@ import msgspec
 from inferflux_api.library.store import LibraryStore
 from inferflux_core.errors import EngineUnavailableError, InvalidRequestError
 
-__all__ = ["Progress", "download", "get_json"]
+__all__ = ["Progress", "download", "get_json", "get_text"]
 
 _ATTEMPTS: Final = 4
 _EVERY_BYTES: Final = 4 * 1024 * 1024
@@ -41,21 +42,40 @@ async def get_json(client: httpx2.AsyncClient, url: str, accept: str) -> object:
         InvalidRequestError: the other side refuses it, or it is none.
         EngineUnavailableError: the other side cannot be reached.
     """
+    content = await _get(client, url, accept)
+    try:
+        return msgspec.json.decode(content)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise InvalidRequestError(f"{url} is not JSON") from error
+
+
+async def get_text(client: httpx2.AsyncClient, url: str, digest: str) -> str:
+    """A small text, whose digest is known.
+
+    Raises:
+        InvalidRequestError: the other side refuses it, or what comes has another digest.
+        EngineUnavailableError: the other side cannot be reached.
+    """
+    content = await _get(client, url, "*/*")
+    if digest != f"sha256:{hashlib.sha256(content).hexdigest()}":
+        raise InvalidRequestError(f"{url} has another digest", param="digest")
+    return content.decode("utf-8", "replace")
+
+
+async def _get(client: httpx2.AsyncClient, url: str, accept: str) -> bytes:
     try:
         async with client.stream("GET", url, headers={"accept": accept}) as response:
             if response.status_code in (401, 403, 404):
                 raise InvalidRequestError("pull model manifest: file does not exist", param="model")
             response.raise_for_status()
-            chunks, size = [], 0
+            content = bytearray()
             async for chunk in response.aiter_bytes():
-                chunks.append(chunk)
-                if (size := size + len(chunk)) > _MAX_DOCUMENT:
-                    raise InvalidRequestError("the other side's answer is too long")
-        return httpx2.Response(200, content=b"".join(chunks)).json()
+                content += chunk
+                if len(content) > _MAX_DOCUMENT:
+                    raise InvalidRequestError(f"{url} is longer than {_MAX_DOCUMENT} bytes")
     except httpx2.HTTPError as error:
         raise EngineUnavailableError(_cause(url, error)) from error
-    except ValueError as error:
-        raise InvalidRequestError(f"{url} is not JSON") from error
+    return bytes(content)
 
 
 async def download(

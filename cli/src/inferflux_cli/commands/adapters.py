@@ -24,7 +24,7 @@ __all__ = ["adapters"]
 )
 @connection_options
 def adapters() -> None:
-    """List, load and unload LoRA adapters; load and unload need a key with the scope admin."""
+    """List, load and unload LoRA adapters; load and unload need a key with the scope adapters:write."""
 
 
 @adapters.command(

@@ -28,7 +28,7 @@ __all__ = ["copy_model", "pull_model", "remove_model"]
 @click.argument("name", metavar="NAME")
 @connection_options
 def pull_model(*, name: str) -> None:
-    """Have the server fetch a model; needs a key with the scope admin.
+    """Have the server fetch a model; needs a key with the scope models:write.
 
     Ctrl-C stops it; what has come so far is kept, and used by the next pull.
     """
@@ -65,7 +65,7 @@ def _note(output: Output, show: Transfer | None, step: dict[str, Any], before: s
 @click.argument("destination", metavar="NEW_NAME")
 @connection_options
 def copy_model(*, source: str, destination: str) -> None:
-    """Serve a model under another name, too; needs a key with the scope admin."""
+    """Serve a model under another name, too; needs a key with the scope models:write."""
     settings = current_settings()
     output = Output(as_json=settings.json)
     with Client(settings) as client:
@@ -84,7 +84,7 @@ def copy_model(*, source: str, destination: str) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @connection_options
 def remove_model(*, name: str, yes: bool) -> None:
-    """Have the server delete a model; needs a key with the scope admin."""
+    """Have the server delete a model; needs a key with the scope models:write."""
     settings = current_settings()
     output = Output(as_json=settings.json)
     if not yes and not can_ask(output):

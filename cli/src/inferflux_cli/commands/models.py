@@ -133,7 +133,7 @@ def _about(client: Client, name: str) -> dict[str, Any]:
 @click.argument("name", metavar="ID")
 @connection_options
 def load_model(*, name: str) -> None:
-    """Load a model now rather than at its next use; needs a key with the scope admin."""
+    """Load a model now rather than at its next use; needs a key with the scope models:write."""
     found = _change("load", {"model": name}, f"loading {name}")
     output = Output(as_json=current_settings().json)
     output.text(f"{name} loaded: {size(found.get('memory_bytes'))} on {found.get('device')}\n")
@@ -152,7 +152,7 @@ def load_model(*, name: str) -> None:
 @click.option("--force", is_flag=True, help="End its requests.")
 @connection_options
 def unload_model(*, name: str, drain: bool, force: bool) -> None:
-    """Take a model out of memory; its next use loads it again. Needs a key with the scope admin."""
+    """Take a model out of memory; its next use loads it again. Needs a key with the scope models:write."""
     _change("unload", {"model": name, "drain": drain, "force": force}, f"unloading {name}")
     Output(as_json=current_settings().json).text(f"{name} unloaded\n")
 
@@ -163,7 +163,7 @@ def unload_model(*, name: str, drain: bool, force: bool) -> None:
 def tune(*, name: str) -> None:
     """Measure again what makes a model fastest on the server, and load it that way.
 
-    Nobody may be using the model. Needs a key with the scope admin.
+    Nobody may be using the model. Needs a key with the scope models:write.
     """
     found = _change("tune", {"model": name}, f"measuring {name}")
     details = found.get("details")

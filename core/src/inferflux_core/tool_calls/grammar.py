@@ -116,7 +116,8 @@ class _Calls:
     @staticmethod
     def _elements(required: list[tuple[str, str]], others: list[tuple[str, str]]) -> str:
         def element(key: str, value: str) -> str:
-            return f"{_quote(f'<parameter={key}>' + chr(10))} {value}"
+            head = f"<parameter={key}>\n"
+            return f"{_quote(head)} {value}"
 
         terms = [element(*pair) for pair in required]
         return " ".join(terms + [f"({element(*pair)})?" for pair in others])
@@ -142,9 +143,10 @@ class _Calls:
         """A value, with what ends it."""
         text = isinstance(schema, dict) and schema.get("type") == "string"
         quote, end = self._format.quote, self._end_of_text()
+        after = end if quote else f"\n{end}"
         if not text:
             value = self.json({} if schema is True else schema)
-            return value if quote else f"{value} {_quote(f'{chr(10)}{end}')}"
+            return value if quote else f"{value} {_quote(after)}"
         choices = schema.get("enum") if isinstance(schema, dict) else None
         if choices and not (isinstance(choices, list) and all(map(_is_text, choices))):
             raise ValueError("what a string may be is a list of strings")
@@ -152,7 +154,7 @@ class _Calls:
         if not choices:
             return f"{head}text"
         chosen = " | ".join(_quote(choice) for choice in choices)
-        return f"{head}({chosen}) {_quote(end if quote else f'{chr(10)}{end}')}"
+        return f"{head}({chosen}) {_quote(after)}"
 
     def _end_of_text(self) -> str:
         return self._format.quote or "</parameter>\n"

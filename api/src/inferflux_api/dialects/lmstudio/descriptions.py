@@ -156,7 +156,7 @@ def load_config(model: ServedModel) -> dict[str, Any]:
 
 
 def model_info(model: ServedModel) -> dict[str, Any]:
-    """A model, for the SDKs."""
+    """A model, for the SDKs. Looks at files, unless it was loaded: call it in a thread."""
     info: dict[str, Any] = {
         "type": "embedding" if is_embedding(model) else "llm",
         "modelKey": model.name,

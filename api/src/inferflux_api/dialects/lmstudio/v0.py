@@ -54,14 +54,14 @@ _embedding = msgspec.json.Decoder(EmbeddingRequest)
 def _figures(
     generation: Generation, finish_reason: str, stop_sequence: str | None
 ) -> dict[str, Any]:
-    model = generation.model
+    model, info = generation.model, generation.model.engine.info
     return {
         "stats": v0_stats(generation, finish_reason, stop_sequence),
         "model_info": {
-            "arch": "unknown",
-            "quant": quantization(model) or "unknown",
+            "arch": info.details.get("architecture", "unknown"),
+            "quant": info.details.get("quantization") or quantization(model) or "unknown",
             "format": file_format(model),
-            "context_length": model.engine.info.max_model_len,
+            "context_length": info.max_model_len,
         },
         "runtime": runtime_info(),
     }

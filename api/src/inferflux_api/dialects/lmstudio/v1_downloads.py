@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
@@ -16,6 +15,7 @@ from inferflux_api.http.disconnect import unless_disconnected
 from inferflux_api.library.downloads import Download
 from inferflux_api.library.names import canonical
 from inferflux_api.server import Server
+from inferflux_api.timestamps import timestamp
 
 __all__ = ["ROUTES"]
 
@@ -82,10 +82,10 @@ def _describe(job: Download) -> dict[str, Any]:
         "job_id": job.id,
         "status": status,
         "total_size_bytes": job.total,
-        "started_at": _time(job.started_at),
+        "started_at": timestamp(job.started_at),
     }
     if status == "completed" and job.ended_at is not None:
-        described["completed_at"] = _time(job.ended_at)
+        described["completed_at"] = timestamp(job.ended_at)
     return described
 
 
@@ -95,11 +95,7 @@ def _pace(job: Download) -> dict[str, Any]:
     if job.ended_at is not None or not pace:
         return {"bytes_per_second": pace}
     left = (job.total - job.completed) / pace
-    return {"bytes_per_second": pace, "estimated_completion": _time(time.time() + left)}
-
-
-def _time(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
+    return {"bytes_per_second": pace, "estimated_completion": timestamp(time.time() + left)}
 
 
 ROUTES = [download, download_status]

@@ -22,15 +22,24 @@ __all__ = ["create", "defaults_of"]
 
 
 def defaults_of(server: Server, target: Target) -> Defaults:
-    """What a model was created with."""
+    """What a model was created with.
+
+    Raises:
+        InvalidRequestError: it makes no sense, which a registry may have sent.
+    """
     manifest = server.library.find(target.model)
     if manifest is None:
         return Defaults()
-    return Defaults(
-        options=msgspec.convert(manifest.parameters, Options),
-        system=manifest.system,
-        messages=msgspec.convert(manifest.messages, list[Message]),
-    )
+    try:
+        return Defaults(
+            options=msgspec.convert(manifest.parameters, Options),
+            system=manifest.system,
+            messages=msgspec.convert(manifest.messages, list[Message]),
+        )
+    except msgspec.ValidationError as error:
+        raise InvalidRequestError(
+            f"what the model '{manifest.name}' was made with cannot be used: {error}"
+        ) from error
 
 
 async def create(server: Server, body: CreateBody) -> AsyncGenerator[Progress, None]:

@@ -8,12 +8,12 @@ from typing import Any, Final
 
 import msgspec
 
-from inferflux_api.dialects.ollama.durations import timestamp
 from inferflux_api.dialects.ollama.names import with_tag
 from inferflux_api.engines import Target
 from inferflux_api.library.store import Manifest
 from inferflux_api.models.facts import ModelFacts, facts_of
 from inferflux_api.models.served import ServedModel
+from inferflux_api.timestamps import timestamp
 
 __all__ = ["details", "digest", "shown", "tag"]
 

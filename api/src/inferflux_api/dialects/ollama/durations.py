@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import re
-from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Final
 
 from inferflux_core.errors import InvalidRequestError
 
-__all__ = ["keep_alive_seconds", "nanoseconds", "timestamp"]
+__all__ = ["keep_alive_seconds", "nanoseconds"]
 
 _UNITS: Final = {
     **{"ns": 1e-9, "us": 1e-6, "\u00b5s": 1e-6, "ms": 1e-3},
@@ -18,18 +15,6 @@ _UNITS: Final = {
 }
 _PART: Final = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|\u00b5s|ms|s|m|h)")
 _LONGEST: Final = 10 * 365 * 86400.0
-
-
-def timestamp(seconds: float) -> str:
-    """RFC 3339 in UTC, of seconds since 1970."""
-    whole = math.floor(seconds)
-    return f"{_second(whole)}.{int((seconds - whole) * 1e6):06d}Z"
-
-
-@lru_cache(maxsize=8)
-def _second(seconds: int) -> str:
-    # Every line of a stream has a time, and most lines share their second.
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def nanoseconds(seconds: float) -> int:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from inferflux_api.dialects.ollama.durations import keep_alive_seconds, timestamp
+from inferflux_api.dialects.ollama.durations import keep_alive_seconds
 from inferflux_api.models.served import ServedModel
 from inferflux_api.server import Server
+from inferflux_api.timestamps import timestamp
 from inferflux_core.auth import Principal
 from inferflux_core.errors import PermissionDeniedError
 

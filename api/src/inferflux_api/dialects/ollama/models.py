@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterator
 from typing import Any, Final
 
 import msgspec
 from litestar import Request, get, head, post
 
 from inferflux_api.dialects.ollama.descriptions import details, digest, shown, tag
-from inferflux_api.dialects.ollama.durations import timestamp
 from inferflux_api.dialects.ollama.names import resolve, with_tag
 from inferflux_api.dialects.ollama.schemas import ShowBody
 from inferflux_api.engines import Target
 from inferflux_api.http.body import read_json
+from inferflux_api.library.store import Manifest
 from inferflux_api.models.served import ServedModel
 from inferflux_api.server import Server
-from inferflux_core.engine.protocol import AdapterUse
+from inferflux_api.timestamps import timestamp
 
 __all__ = ["ROUTES"]
 
@@ -31,7 +32,9 @@ _show = msgspec.json.Decoder(ShowBody)
 async def tags(request: Request[Any, Any, Any]) -> dict[str, Any]:
     """All models and adapters, what changed last first."""
     server: Server = request.app.state.server
-    return await asyncio.to_thread(_tags, server)
+    found = [(target, server.library.find(target.model)) for target in _targets(server)]
+    entries = await asyncio.to_thread(lambda: [tag(*each) for each in found])
+    return {"models": sorted(entries, key=lambda entry: entry["modified_at"], reverse=True)}
 
 
 @head("/api/tags", opt={"scope": "read"}, include_in_schema=False)
@@ -61,21 +64,18 @@ async def running(request: Request[Any, Any, Any]) -> dict[str, Any]:
     never = time.time() + _FOR_EVER
     loaded = [model for model in server.engines if model.is_loaded]
     loaded.sort(key=lambda model: model.expires_at or never, reverse=True)
-    return {"models": await asyncio.to_thread(lambda: [_running(server, m, never) for m in loaded])}
+    found = [(model, server.library.find(model)) for model in loaded]
+    return {"models": await asyncio.to_thread(lambda: [_running(*each, never) for each in found])}
 
 
-def _tags(server: Server) -> dict[str, Any]:
-    found = []
+def _targets(server: Server) -> Iterator[Target]:
     for model in server.engines:
-        manifest = server.library.find(model)
-        names = [Target(model.name, model, [])]
-        names += [Target(a.name, model, [AdapterUse(name=a.name)]) for a in model.adapters]
-        found += [tag(target, manifest) for target in names]
-    return {"models": sorted(found, key=lambda entry: entry["modified_at"], reverse=True)}
+        for name in (model.name, *(adapter.name for adapter in model.adapters)):
+            yield server.engines.resolve(name)
 
 
-def _running(server: Server, model: ServedModel, never: float) -> dict[str, Any]:
-    manifest, info = server.library.find(model), model.engine.loaded_info
+def _running(model: ServedModel, manifest: Manifest | None, never: float) -> dict[str, Any]:
+    info = model.engine.loaded_info
     return {
         "name": with_tag(model.name),
         "model": with_tag(model.name),

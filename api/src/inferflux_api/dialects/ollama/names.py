@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from inferflux_api.engines import EnginePool, Target
+from inferflux_api.library.names import LATEST, USUAL_PREFIXES
 from inferflux_core.errors import ModelNotFoundError
 
 __all__ = ["resolve", "with_tag"]
 
-_PREFIXES = ("registry.ollama.ai/library/", "registry.ollama.ai/", "library/")
-_LATEST = ":latest"
+_LATEST = f":{LATEST}"
 
 
 def with_tag(name: str) -> str:
@@ -33,7 +33,7 @@ def resolve(engines: EnginePool, name: str) -> Target:
 
 def _spellings(name: str) -> Iterator[str]:
     name = name.lower()
-    for prefix in ("", *_PREFIXES):
+    for prefix in ("", *USUAL_PREFIXES):
         if name.startswith(prefix):
             bare = name.removeprefix(prefix)
             yield bare

@@ -10,10 +10,11 @@ from typing import Any, Final
 import msgspec
 
 from inferflux_api.choices import Choice, ToolCall
-from inferflux_api.dialects.ollama.durations import nanoseconds, timestamp
+from inferflux_api.dialects.ollama.durations import nanoseconds
 from inferflux_api.dialects.ollama.errors import error_line
 from inferflux_api.generation import Delta
 from inferflux_api.pipeline import Generation
+from inferflux_api.timestamps import timestamp
 from inferflux_core.engine.protocol import TokenReport
 from inferflux_core.errors import InferFluxError
 

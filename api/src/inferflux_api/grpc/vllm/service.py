@@ -85,7 +85,7 @@ class EngineService:
     ) -> pb.HealthCheckResponse:
         """Whether every model that is to be in memory can be used."""
         del request, call
-        healthy = self._server.engines.ready and not self._server.draining
+        healthy = self._server.ready
         return pb.HealthCheckResponse(healthy=healthy, message="ready" if healthy else "not ready")
 
     async def abort(self, request: pb.AbortRequest, call: Call) -> pb.AbortResponse:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -90,7 +91,7 @@ async def _list_loaded(caller: Caller, parameter: Parameter) -> list[dict[str, A
 
 async def _list_downloaded(caller: Caller, parameter: Parameter) -> list[dict[str, Any]]:
     del parameter
-    return [model_info(model) for model in caller.server.engines]
+    return await asyncio.to_thread(lambda: [*map(model_info, caller.server.engines)])
 
 
 async def _version(caller: Caller, parameter: Parameter) -> dict[str, Any]:
@@ -100,7 +101,8 @@ async def _version(caller: Caller, parameter: Parameter) -> dict[str, Any]:
 
 async def _get_model_info(caller: Caller, parameter: Parameter) -> dict[str, Any] | None:
     try:
-        return instance_info(wanted_target(caller, parameter.get("specifier")))
+        target = wanted_target(caller, parameter.get("specifier"))
+        return await asyncio.to_thread(instance_info, target)
     except ModelNotFoundError:
         if parameter.get("throwIfNotFound"):
             raise

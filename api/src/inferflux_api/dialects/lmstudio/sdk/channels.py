@@ -199,7 +199,8 @@ async def _get_or_load(caller: Caller, parameter: Parameter, cancelled: asyncio.
         return
     wanted = load_context_length(parameter.get("loadConfigStack"))
     check_context_length(model, wanted)
-    yield {"type": "startLoading", "identifier": target.name, "info": model_info(model)}
+    info = await asyncio.to_thread(model_info, model)
+    yield {"type": "startLoading", "identifier": target.name, "info": info}
     async with caller.server.engines.lease(model):
         check_context_length(model, wanted)
         yield {"type": "loadProgress", "progress": 1.0}
@@ -217,7 +218,7 @@ async def _load(caller: Caller, parameter: Parameter, cancelled: asyncio.Event) 
         )
     wanted = load_context_length(parameter.get("loadConfigStack"))
     check_context_length(model, wanted)
-    yield {"type": "resolved", "info": model_info(model)}
+    yield {"type": "resolved", "info": await asyncio.to_thread(model_info, model)}
     yield {"type": "progress", "progress": 0.0}
     await caller.server.engines.load(model)
     check_context_length(model, wanted)
