@@ -38,9 +38,12 @@ def run_client(real_server: RunningServer) -> Callable[[str], dict[str, Any]]:
 
 def run_script(script: str, address: str) -> dict[str, Any]:
     """Runs a script of `clients/` against a server of `MODEL`; returns what it prints as JSON."""
-    assert CLIENTS.exists(), "run ./scripts/test.sh, which makes the clients' environment"
+    path = Path(__file__).parent / "clients" / script
+    in_node = path.suffix == ".mjs"
+    installed = path.parent / "node_modules" if in_node else CLIENTS
+    assert installed.exists(), "run ./scripts/test.sh, which makes the clients' environments"
     done = subprocess.run(
-        [CLIENTS, Path(__file__).parent / "clients" / script, address, "all-key", MODEL],
+        ["node" if in_node else CLIENTS, path, address, "all-key", MODEL],
         capture_output=True,
         text=True,
         timeout=110,

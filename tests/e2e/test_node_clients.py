@@ -2,38 +2,23 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.servers import RunningServer
 
 CLIENTS = Path(__file__).parent / "clients"
+RunClient = Callable[[str], dict[str, Any]]
 ANSWER = "The capital of France is Paris."
-
-
-def run(script: str, server: RunningServer) -> dict[str, Any]:
-    assert (CLIENTS / "node_modules").is_dir(), "run ./scripts/test.sh, which installs the packages"
-    done = subprocess.run(
-        ["node", CLIENTS / script, server.url, "all-key", "smollm2"],
-        capture_output=True,
-        text=True,
-        timeout=110,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    seen: dict[str, Any] = json.loads(done.stdout)
-    return seen
 
 
 def is_city(value: dict[str, Any]) -> bool:
     return isinstance(value["name"], str) and isinstance(value["capital"], bool)
 
 
-def test_openai(real_server: RunningServer) -> None:
-    seen = run("node_openai.mjs", real_server)
+def test_openai(run_client: RunClient) -> None:
+    seen = run_client("node_openai.mjs")
     assert seen["whole"] == seen["streamed"] == ANSWER
     assert seen["usage"]["completion_tokens"] == 8
     assert seen["called"]["name"] == "get_weather"
@@ -53,8 +38,8 @@ def test_openai(real_server: RunningServer) -> None:
     }
 
 
-def test_ollama(real_server: RunningServer) -> None:
-    seen = run("node_ollama.mjs", real_server)
+def test_ollama(run_client: RunClient) -> None:
+    seen = run_client("node_ollama.mjs")
     assert seen["whole"] == seen["streamed"] == seen["generated"] == ANSWER
     assert (seen["done_reason"], seen["eval_count"]) == ("stop", 8)
     assert is_city(seen["formatted"])
@@ -67,8 +52,8 @@ def test_ollama(real_server: RunningServer) -> None:
     assert seen["errors"]["model"] == "ResponseError 404 model 'missing' not found"
 
 
-def test_anthropic(real_server: RunningServer) -> None:
-    seen = run("node_anthropic.mjs", real_server)
+def test_anthropic(run_client: RunClient) -> None:
+    seen = run_client("node_anthropic.mjs")
     assert seen["whole"] == seen["streamed"] == ANSWER
     assert seen["stop_reason"] == "end_turn"
     assert (seen["usage"]["output_tokens"], seen["counted"]) == (8, 37)
@@ -83,8 +68,8 @@ def test_anthropic(real_server: RunningServer) -> None:
     }
 
 
-def test_vercels_ai(real_server: RunningServer) -> None:
-    seen = run("node_ai_sdk.mjs", real_server)
+def test_vercels_ai(run_client: RunClient) -> None:
+    seen = run_client("node_ai_sdk.mjs")
     assert seen["whole"] == seen["streamed"] == ANSWER
     assert seen["finish"] == "stop"
     assert seen["usage"] == [37, 8]
@@ -98,8 +83,8 @@ def test_vercels_ai(real_server: RunningServer) -> None:
     assert seen["errors"] == {"key": "AI_APICallError 401", "model": "AI_APICallError 404"}
 
 
-def test_lm_studio(real_server: RunningServer) -> None:
-    seen = run("node_lmstudio.mjs", real_server)
+def test_lm_studio(run_client: RunClient) -> None:
+    seen = run_client("node_lmstudio.mjs")
     assert seen["whole"] == seen["streamed"] == ANSWER
     assert (seen["stop_reason"], seen["predicted"]) == ("eosFound", 8)
     assert seen["completed"]

@@ -16,6 +16,7 @@ from typing import IO, Any, Final
 import yaml
 
 from inferflux_cli.errors import CliError
+from inferflux_cli.files import read_text
 from inferflux_cli.settings import API_KEY_VARIABLE
 
 __all__ = ["CommandResult", "Tool", "load_tools", "run_command"]
@@ -61,12 +62,7 @@ def load_tools(path: Path) -> list[Tool]:
     Raises:
         CliError: it cannot be read, or does not hold tools.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise CliError(f"cannot read {path}: {error.strerror}") from error
-    except ValueError as error:
-        raise CliError(f"{path} is not text in UTF-8") from error
+    text = read_text(path)
     try:
         # YAML reads JSON, too, but complains less clearly.
         document = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)

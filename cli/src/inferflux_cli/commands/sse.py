@@ -16,6 +16,7 @@ import rich_click as click
 from inferflux_cli.client import Client
 from inferflux_cli.commands._help import examples
 from inferflux_cli.errors import ApiError, CliError, UnreachableError
+from inferflux_cli.files import read_text
 from inferflux_cli.recording import TimedEvent, read_recording, recording
 from inferflux_cli.render import Output
 from inferflux_cli.settings import Settings, connection_options, current_settings
@@ -158,13 +159,7 @@ def _body(data: str) -> bytes:
     if data == "@-":
         text = sys.stdin.read()
     elif data.startswith("@"):
-        path = Path(data[1:])
-        try:
-            text = path.read_text(encoding="utf-8")
-        except OSError as error:
-            raise CliError(f"cannot read {path}: {error.strerror}") from error
-        except ValueError as error:
-            raise CliError(f"{path} is not text in UTF-8") from error
+        text = read_text(Path(data[1:]))
     try:
         json.loads(text)
     except (ValueError, RecursionError) as error:
