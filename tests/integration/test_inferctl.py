@@ -108,7 +108,10 @@ def test_a_model_comes_and_goes(inferctl: Inferctl) -> None:
     assert inferctl("models", "cp", "tiny", "copy")[0] == "tiny copied to copy\n"
     (shown,) = inferctl.lines("models", "show", "copy")
     assert shown["about"]["license"] == "MIT"
-    assert "scope `admin`" in inferctl("models", "rm", "copy", "--yes", key="read-key", code=4)[1]
+    assert (
+        "scope `models:write`"
+        in inferctl("models", "rm", "copy", "--yes", key="read-key", code=4)[1]
+    )
     for name in ("copy", "tiny"):
         assert inferctl("models", "rm", name, "--yes")[0] == f"{name} deleted\n"
     assert [model["id"] for model in inferctl.lines("models", "list")[0]["data"]] == ["own"]
