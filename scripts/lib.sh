@@ -58,6 +58,20 @@ check_node() {
     fi
 }
 
+# Debian would start a service, which nobody asked for; tests start their own server.
+ensure_redis() {
+    if command -v redis-server >/dev/null; then return; fi
+    if ((EUID == 0)) && command -v apt-get >/dev/null; then
+        say "Installing redis-server, without starting it"
+        { apt-get update && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive \
+            apt-get install --yes --no-install-recommends redis-server; } >/dev/null 2>&1 || true
+    fi
+    command -v redis-server >/dev/null \
+        || die "Some tests share limits through Redis, and redis-server is missing." \
+            "Debian or Ubuntu: sudo apt-get install redis-server" \
+            "macOS: brew install redis"
+}
+
 ensure_venv() {
     if [[ -x "$VENV/bin/python" ]] && is_python_311 "$VENV/bin/python"; then return; fi
     local python
@@ -229,6 +243,7 @@ END
 # The clients other people wrote live apart: their pins must not decide what the server runs with.
 ensure_dev() {
     local stamp marker="$VENV/.inferflux-dev"
+    ensure_redis
     ensure_runtime
     stamp="$(environment_stamp dev)"
     if up_to_date "$marker" "$stamp" && [[ -x "$CLIENTS_VENV/bin/python" ]]; then return; fi

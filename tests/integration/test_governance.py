@@ -102,11 +102,11 @@ def test_limits_and_audit(tmp_path: Path) -> None:
     assert 1 <= int(responses[2].headers["retry-after"]) <= 61
     assert responses[2].json()["error"]["code"] == "rate_limit_exceeded"
 
+    ours = ("received", "completed")
     records = [json.loads(line) for line in log.read_text().splitlines()]
+    records = [record for record in records if record["event"] in ours]
     assert [(r["event"], r["tenant"]) for r in records] == [
-        (event, tenant)
-        for tenant in ("acme", "acme", "default")
-        for event in ("received", "completed")
+        (event, tenant) for tenant in ("acme", "acme", "default") for event in ours
     ]
     assert all(r["completion_tokens"] == 40 for r in records if r["event"] == "completed")
     assert "hello" not in log.read_text()

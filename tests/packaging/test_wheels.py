@@ -98,8 +98,12 @@ def test_without_extras_no_plugin_and_no_model_library_is_installed(
 
 
 def test_governance_plugins_come_without_any_backend(chosen: Callable[[str], set[str]]) -> None:
-    added = ours(chosen("inferflux[pii,oidc]")) - SERVER
-    assert added == {"inferflux-guardrail-pii", "inferflux-auth-oidc"}
+    added = ours(chosen("inferflux[pii,opa,oidc]")) - SERVER
+    assert added == {
+        "inferflux-guardrail-pii",
+        "inferflux-guardrail-opa",
+        "inferflux-auth-oidc",
+    }
 
 
 def test_core_stays_small(chosen: Callable[[str], set[str]]) -> None:

@@ -16,6 +16,7 @@ from inferflux_api import health
 from inferflux_api.batches.runner import BatchRunner
 from inferflux_api.dialects.openai.dispatch import answerer
 from inferflux_api.dialects.registry import DIALECTS, dialect_of
+from inferflux_api.governance.audit.web import AuditedActions, client_of, route_of
 from inferflux_api.governance.authentication import authorise, scope_of
 from inferflux_api.http.disconnect import ClientDisconnectedError
 from inferflux_api.server import Server
@@ -40,6 +41,7 @@ def create_app(server: Server) -> Litestar:
             *(route for dialect in DIALECTS for route in dialect.routes),
         ],
         guards=[authorise],
+        middleware=[AuditedActions(server.audit)],
         exception_handlers={
             InferFluxError: _on_error,
             HTTPException: _on_http_exception,
@@ -77,6 +79,12 @@ def _handlers(route: BaseRoute) -> list[BaseRouteHandler]:
 
 def _on_error(request: Request[Any, Any, Any], error: InferFluxError) -> Response[bytes]:
     server: Server = request.app.state.server
+    error = server.audit.refusal(
+        error,
+        action=route_of(request.scope),
+        client=client_of(request.scope),
+        principal=request.scope.get("user"),
+    )
     server.count_error(error)
     return dialect_of(request.scope["path"], request.headers).respond_error(error)
 

@@ -7,10 +7,12 @@ import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Final, Generic, TypeVar
 
 from inferflux_api.engines import Target
+from inferflux_api.governance.guardrails import PromptCheck
+from inferflux_api.governance.limits import call_estimate
+from inferflux_api.governance.limits.estimate import Estimate
 from inferflux_api.governance.prompts import Check, checked_prompt
 from inferflux_api.pipeline import Pipeline
 from inferflux_core.auth import Principal
@@ -171,24 +173,24 @@ class Operations:
             InferFluxError: it was refused, or failed.
         """
         pipeline = self._pipeline
-        headers = await pipeline.limiter.check(principal)
         if not pipeline.guardrails.active:
             raise InvalidRequestError(
                 "this server has no guardrails to moderate with; set `guardrails` in its configuration"
             )
-        request_id = secrets.token_hex(12)
-        pipeline.audit.received(request_id, principal, _GUARDRAILS)
-        context = GuardrailContext(request_id, principal.tenant, _GUARDRAILS, Direction.PROMPT)
-        objections = [pipeline.guardrails.objections(context, text) for text in texts]
-        pipeline.audit.completed(
-            request_id,
-            principal,
-            _GUARDRAILS,
-            outcome="stop",
-            prompt_tokens=0,
-            completion_tokens=0,
-        )
-        return Verdict(request_id, objections, headers)
+        with await pipeline.limiter.reserve(principal, None, Estimate(0)) as reservation:
+            request_id = secrets.token_hex(12)
+            pipeline.audit.received(request_id, principal, _GUARDRAILS)
+            context = GuardrailContext(request_id, principal.tenant, _GUARDRAILS, Direction.PROMPT)
+            objections = [await pipeline.guardrails.objections(context, text) for text in texts]
+            pipeline.audit.completed(
+                request_id,
+                principal,
+                _GUARDRAILS,
+                outcome="stop",
+                prompt_tokens=0,
+                completion_tokens=0,
+            )
+            return Verdict(request_id, objections, reservation.headers)
 
     async def _run(
         self,
@@ -198,33 +200,43 @@ class Operations:
         kind: type[T],
     ) -> Result[T]:
         pipeline = self._pipeline
-        headers = await pipeline.limiter.check(principal)
         target = pipeline.engines.resolve(name)
-        if target.adapters and kind in (Embeddings, Scores):
+        if target.is_adapter and kind in (Embeddings, Scores):
             raise InvalidRequestError(
                 f"'{name}' is an adapter and embeddings are computed without; use the model "
                 f"'{target.model.name}'",
                 param="model",
             )
         request_id = secrets.token_hex(12)
-        async with self._accounted(principal, target, request_id) as account:
-            check = self._check(principal, target, request_id)
-            engine = target.model.engine
-            call = make(check, engine.next_id())
-            async with pipeline.engines.lease(target.model):
-                answer = await engine.call(call)
-                max_model_len = engine.info.max_model_len
-            assert isinstance(answer, kind)
-            if isinstance(answer, Embeddings | Scores):
-                account.num_tokens = answer.num_tokens
-        return Result(request_id, name or target.model.name, max_model_len, answer, headers)
+        unchecked = make(None, 0)
+        limiter, estimate = pipeline.limiter, call_estimate(unchecked)
+        with await limiter.reserve(principal, target.model.name, estimate) as reservation:
+            async with self._accounted(principal, target, request_id) as account:
+                check = self._check(principal, target, request_id, reservation.headers)
+                engine = target.model.engine
+                audit, named = pipeline.audit, (request_id, principal, target.model.name)
+                audit.prompted("full", *named, [unchecked])
+                call = make(check, engine.next_id())
+                if check is not None:
+                    await check.review()
+                audit.prompted("redacted", *named, [call])
+                async with pipeline.engines.lease(target.model):
+                    answer = await engine.call(call)
+                    max_model_len = engine.info.max_model_len
+                assert isinstance(answer, kind)
+                if isinstance(answer, Embeddings | Scores):
+                    account.num_tokens = reservation.used = answer.num_tokens
+        model = name or target.model.name
+        return Result(request_id, model, max_model_len, answer, reservation.headers)
 
-    def _check(self, principal: Principal, target: Target, request_id: str) -> Check | None:
+    def _check(
+        self, principal: Principal, target: Target, request_id: str, headers: dict[str, str]
+    ) -> PromptCheck | None:
         guardrails = self._pipeline.guardrails
         if not guardrails.active:
             return None
         context = self._pipeline.context(principal, target.model, request_id, Direction.PROMPT)
-        return partial(guardrails.check_prompt, context)
+        return guardrails.check_prompt(context, headers)
 
     @asynccontextmanager
     async def _accounted(

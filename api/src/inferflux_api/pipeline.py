@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import math
 import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import replace
-from functools import partial
+from typing import Literal
 
 import msgspec
 
 from inferflux_api.answers import answer_parser, parsed_delta
 from inferflux_api.engines import EnginePool, ServedModel
 from inferflux_api.generation import Delta, Echo, GenerationRequest, Usage
+from inferflux_api.governance.answers import AnswerGuard
 from inferflux_api.governance.audit import AuditLog
-from inferflux_api.governance.guardrails import FilterChain, GuardrailPipeline
+from inferflux_api.governance.guardrails import GuardrailPipeline
+from inferflux_api.governance.limits import Limiter, Reservation, generation_estimate
 from inferflux_api.governance.prompts import checked_prompt
-from inferflux_api.governance.rate_limit import RateLimiter
 from inferflux_api.merging import merge
 from inferflux_api.observability.metrics import Metrics
 from inferflux_api.scoring import Score
@@ -34,7 +34,7 @@ from inferflux_core.engine.protocol import (
 )
 from inferflux_core.engine.sampling_params import SamplingParams
 from inferflux_core.errors import InferFluxError, InvalidRequestError, error_from
-from inferflux_core.guardrails import Blocked, Direction, GuardrailContext
+from inferflux_core.guardrails import Direction, GuardrailContext
 from inferflux_core.tool_calls.parser import AnswerParser
 
 __all__ = ["Generation", "Pipeline"]
@@ -47,7 +47,7 @@ class Pipeline:
         self,
         engines: EnginePool,
         guardrails: GuardrailPipeline,
-        limiter: RateLimiter,
+        limiter: Limiter,
         audit: AuditLog,
         metrics: Metrics,
         *,
@@ -70,14 +70,20 @@ class Pipeline:
         Raises:
             InferFluxError: it was refused, or failed.
         """
-        headers = await self.limiter.check(principal)
         target = self.engines.resolve(request.model)
         model = target.model
         request = replace(request, adapters=target.adapters + request.adapters)
         request.params.validate()
+        info = model.engine.loaded_info
+        estimate = generation_estimate(request, info.max_model_len if info else None)
+        reservation = await self.limiter.reserve(principal, model.name, estimate)
         request_id = secrets.token_hex(12)
-        self.audit.received(request_id, principal, model.name)
-        generation = Generation(self, principal, request, model, request_id, headers)
+        try:
+            self.audit.received(request_id, principal, model.name)
+        except BaseException:
+            reservation.settle()
+            raise
+        generation = Generation(self, principal, request, model, request_id, reservation)
         try:
             await generation.start()
         except BaseException:
@@ -117,9 +123,10 @@ class Generation:
         request: GenerationRequest,
         model: ServedModel,
         request_id: str,
-        headers: dict[str, str],
+        reservation: Reservation,
     ) -> None:
         self._pipeline = pipeline
+        self._reservation = reservation
         self._principal = principal
         self.request = request
         self.id = request_id
@@ -135,7 +142,7 @@ class Generation:
         self._prompts: list[Prompt] = []
         self.model = model
         self.model_name = request.model or model.name
-        self.headers = headers
+        self.headers = reservation.headers
         self.usage = Usage()
         self.echoes: list[Echo] = []
         self.created = int(time.time())
@@ -153,7 +160,9 @@ class Generation:
 
     async def start(self) -> None:
         """Check the prompts, hand them to the engine, and wait for the first delta."""
-        self._prompts = prompts = self._checked_prompts()
+        self._note_prompts("full", self.request.prompts)
+        self._prompts = prompts = await self._checked_prompts()
+        self._note_prompts("redacted", prompts)
         await self._pipeline.engines.acquire(self.model)
         self._leased = True
         self.load_seconds = self.seconds
@@ -189,14 +198,22 @@ class Generation:
         finally:
             if self._leased:
                 self._pipeline.engines.release(self.model)
+            self._reservation.used = self.usage.prompt_tokens + self.usage.completion_tokens
+            self._reservation.settle()
             self._account()
 
-    def _checked_prompts(self) -> list[Prompt]:
+    def _note_prompts(self, kind: Literal["redacted", "full"], prompts: list[Prompt]) -> None:
+        audit = self._pipeline.audit
+        audit.prompted(kind, self.id, self._principal, self.model.name, prompts)
+
+    async def _checked_prompts(self) -> list[Prompt]:
         if not self._pipeline.guardrails.active:
             return self.request.prompts
         context = self._pipeline.context(self._principal, self.model, self.id, Direction.PROMPT)
-        check = partial(self._pipeline.guardrails.check_prompt, context)
-        return [checked_prompt(prompt, check) for prompt in self.request.prompts]
+        check = self._pipeline.guardrails.check_prompt(context, self.headers)
+        prompts = [checked_prompt(prompt, check) for prompt in self.request.prompts]
+        await check.review()
+        return prompts
 
     def _check_count(self, num_prompts: int) -> None:
         """Refuse at once what would be refused, as too much just now, at any time."""
@@ -237,7 +254,7 @@ class Generation:
         self, index: int, prompt: Prompt, params: SamplingParams
     ) -> AsyncGenerator[Delta, None]:
         """The deltas of one choice, as its reader may see them."""
-        chain = self._open_chain()
+        guard = self._open_guard()
         parser: AnswerParser | None = None
         score = Score()
         salt = self._pipeline.cache_salt(self._principal)
@@ -261,11 +278,13 @@ class Generation:
                 if output.num_prompt_tokens is not None and isinstance(prompt, ChatPrompt):
                     parser = answer_parser(self.request.tools, engine.info, output)
                 score.add(output)
-                delta = self._filtered(index, output, chain, score)
+                delta = self._delta(index, output, score)
                 if parser is not None:
                     delta = parsed_delta(delta, parser)
                     if delta.reasoning and not (delta.text or delta.tool_calls):
                         self.usage.reasoning_tokens += output.num_tokens
+                if guard is not None:
+                    delta = await guard.check(delta, parser.num_calls if parser else 0)
                 # A delta without anything to show is only worth sending when it ends the choice.
                 if delta.shows_something:
                     yield delta
@@ -273,7 +292,7 @@ class Generation:
                     self._outcome = delta.finish_reason
                     return
 
-    def _open_chain(self) -> FilterChain | None:
+    def _open_guard(self) -> AnswerGuard | None:
         if not self._pipeline.guardrails.active:
             return None
         params = self.request.params
@@ -282,36 +301,18 @@ class Generation:
             raise InvalidRequestError(
                 "log-probabilities are refused while guardrails are active", param="logprobs"
             )
-        return self._pipeline.guardrails.open(
-            self._pipeline.context(self._principal, self.model, self.id, Direction.OUTPUT)
-        )
+        context = self._pipeline.context(self._principal, self.model, self.id, Direction.OUTPUT)
+        return AnswerGuard(self._pipeline.guardrails.inspect(context, self.headers))
 
-    def _filtered(
-        self, index: int, output: RequestOutput, chain: FilterChain | None, score: Score
-    ) -> Delta:
-        if chain is None:
-            # With `best_of` there are reports that nobody asked to see.
-            reports = [] if self.request.params.logprobs is None else output.reports
-            return Delta(
-                index,
-                output.text,
-                output.finish_reason,
-                reports,
-                output.prompt_reports,
-                score.mean,
-                stop_sequence=output.stop_sequence,
-            )
-        try:
-            text = chain.feed(output.text)
-            if output.finish_reason is not None:
-                text += chain.finish()
-        except Blocked:
-            return Delta(index, "", "content_filter", score=-math.inf)
+    def _delta(self, index: int, output: RequestOutput, score: Score) -> Delta:
         return Delta(
             index,
-            text,
+            output.text,
             output.finish_reason,
-            score=score.mean,
+            # With `best_of` there are reports that nobody asked to see.
+            [] if self.request.params.logprobs is None else output.reports,
+            output.prompt_reports,
+            score.mean,
             stop_sequence=output.stop_sequence,
         )
 

@@ -11,10 +11,10 @@ from inferflux_api.engines import EnginePool
 from inferflux_api.files import FileStore
 from inferflux_api.governance.audit import AuditLog
 from inferflux_api.governance.authentication import ApiKeys, Authenticator
-from inferflux_api.governance.guardrails import GuardrailPipeline
+from inferflux_api.governance.guardrails import guardrail_pipeline
+from inferflux_api.governance.limits import Limiter
 from inferflux_api.governance.policy import Policy, apply_policy
 from inferflux_api.governance.policy_store import PASSPHRASE, PolicyStore
-from inferflux_api.governance.rate_limit import RateLimiter
 from inferflux_api.library.downloads import Downloads
 from inferflux_api.library.serving import Library
 from inferflux_api.observability.metrics import Metrics
@@ -26,13 +26,10 @@ from inferflux_core.config import (
     Config,
     auth_options,
     auth_provider_names,
-    guardrail_names,
-    guardrail_options,
 )
 from inferflux_core.engine.async_engine import EngineState
 from inferflux_core.engine.protocol import EngineStats
 from inferflux_core.errors import InferFluxError
-from inferflux_core.guardrails import Guardrail
 from inferflux_core.plugins import PluginManager
 
 __all__ = ["BodyLimits", "Server"]
@@ -73,7 +70,8 @@ class Server:
         if not providers:
             logger.warning("nobody can be authenticated: set auth.api_keys, or another provider")
         self.authenticator = Authenticator(providers)
-        self.audit = AuditLog(config.audit.path)
+        generation = policy.generation if policy else 0
+        self.audit = AuditLog(config.audit, self.metrics, lambda: generation)
         self.files = FileStore(config.files.path, config.files.max_bytes)
         self.engines = EnginePool(
             config, self.plugins, lambda *labels: self.metrics.restarts.labels(*labels).inc()
@@ -82,8 +80,8 @@ class Server:
         self.downloads = Downloads(self.library)
         self.pipeline = Pipeline(
             self.engines,
-            GuardrailPipeline(_guardrails(config, self.plugins)),
-            RateLimiter(config.rate_limit.requests_per_minute),
+            guardrail_pipeline(config, self.plugins, self.metrics),
+            Limiter(config.rate_limit),
             self.audit,
             self.metrics,
             share_prefixes=config.runtime.share_prefixes_between_tenants,
@@ -108,6 +106,7 @@ class Server:
             StartupError: something is missing.
         """
         await self.authenticator.start()
+        await self.pipeline.limiter.start()
         await self.engines.start()
 
     async def stop(self) -> None:
@@ -117,6 +116,8 @@ class Server:
             await end()
         await self.downloads.stop()
         await self.engines.stop(self.config.server.drain_timeout)
+        await self.pipeline.guardrails.close()
+        await self.pipeline.limiter.close()
         await self.authenticator.stop()
         self.audit.close()
         self.files.close()
@@ -124,6 +125,7 @@ class Server:
     def count_error(self, error: InferFluxError) -> None:
         """Note an error that a client was told of."""
         self.metrics.errors.labels(error.code).inc()
+        self.audit.note(error)
 
     def _loads(self) -> Iterator[tuple[str, str, bool, EngineStats]]:
         for model in self.engines:
@@ -148,11 +150,3 @@ def _providers(config: Config, policy: Policy | None, plugins: PluginManager) ->
         spec = plugins.auth_provider(name)
         providers.append(spec.factory(plugins.options(spec, auth_options(config, name))))
     return providers
-
-
-def _guardrails(config: Config, plugins: PluginManager) -> dict[str, Guardrail]:
-    guardrails: dict[str, Guardrail] = {}
-    for name in guardrail_names(config):
-        spec = plugins.guardrail(name)
-        guardrails[name] = spec.factory(plugins.options(spec, guardrail_options(config, name)))
-    return guardrails

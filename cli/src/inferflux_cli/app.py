@@ -11,6 +11,7 @@ import rich_click as click
 from click.exceptions import Exit
 
 from inferflux_cli.commands.adapters import adapters
+from inferflux_cli.commands.audit import audit
 from inferflux_cli.commands.chat import chat
 from inferflux_cli.commands.completion import completion
 from inferflux_cli.commands.embed import embed
@@ -60,7 +61,7 @@ def cli() -> None:
 
 _COMMANDS = (
     *(status, completion, chat, responses, embed),
-    *(models, tune, adapters, sse, plugins, config),
+    *(models, tune, adapters, sse, plugins, config, audit),
 )
 for _command in _COMMANDS:
     cli.add_command(_command)

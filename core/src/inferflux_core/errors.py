@@ -17,6 +17,7 @@ __all__ = [
     "GuardrailError",
     "InferFluxError",
     "InvalidRequestError",
+    "LimitsUnavailableError",
     "ModelInUseError",
     "ModelLoadError",
     "ModelNotFoundError",
@@ -39,6 +40,7 @@ class InferFluxError(Exception):
         code: stable machine-readable identifier.
         param: the request field at fault, if one is.
         retry_after: seconds after which a retry may succeed, if it may.
+        headers: for the response, besides what dialects add.
     """
 
     status = 500
@@ -51,6 +53,7 @@ class InferFluxError(Exception):
         self.message = message
         self.param = param
         self.retry_after = retry_after
+        self.headers: dict[str, str] = {}
 
     @property
     def full_message(self) -> str:
@@ -125,6 +128,13 @@ class RateLimitedError(InferFluxError):
 
     status = 429
     code = "rate_limit_exceeded"
+
+
+class LimitsUnavailableError(InferFluxError):
+    """Limits cannot be checked; the request is refused rather than let through uncounted."""
+
+    status = 503
+    code = "limits_unavailable"
 
 
 class EngineError(InferFluxError):

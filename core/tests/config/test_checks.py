@@ -8,6 +8,7 @@ from inferflux_core.config import (
     backend_name,
     guardrail_names,
     guardrail_options,
+    guardrail_rule,
     load_config,
     model_configs,
 )
@@ -15,21 +16,6 @@ from inferflux_core.errors import ConfigError
 
 KEY = "auth.api_keys=[{key: a, scopes: [read]}]"
 ISSUER = "auth.oidc.issuer=https://id.example"
-
-
-@pytest.mark.parametrize(
-    "flag",
-    [
-        "guardrails.opa_endpoint=http://localhost:8181",
-    ],
-)
-def test_what_is_not_there_yet_is_refused(flag: str) -> None:
-    key = flag.partition("=")[0]
-
-    with pytest.raises(ConfigError) as caught:
-        load_config(None, {}, [flag])
-
-    assert caught.value.message == f"flag -o {key}: {key}: not available in this version"
 
 
 @pytest.mark.parametrize(
@@ -94,8 +80,21 @@ def test_what_is_not_there_yet_is_refused(flag: str) -> None:
             "`guardrails.enabled` does not name 'pii'",
         ),
         (
-            ["guardrails.options={blocklist: {}}"],
-            "guardrails.options.blocklist: belongs in `guardrails.blocklist`",
+            ["guardrails.blocklist=[a]", "guardrails.options={blocklist: {words: [b]}}"],
+            "guardrails.options.blocklist.words: belongs in `guardrails.blocklist`",
+        ),
+        (
+            ["guardrails.options={opa: {endpoint: 'https://opa.example/v1/data/a'}}"],
+            "guardrails.options.opa.endpoint: belongs in `guardrails.opa_endpoint`",
+        ),
+        (
+            ["guardrails.opa_endpoint=https://opa.example/v1/data/a", "guardrails.enabled=[pii]"],
+            "guardrails.opa_endpoint: would have no effect: "
+            "`guardrails.enabled` does not name 'opa'",
+        ),
+        (
+            ["guardrails.enabled=[pii]", "guardrails.options={pii: {on_failure: ignore}}"],
+            "guardrails.options.pii.on_failure: is neither `block` nor `allow`",
         ),
         (["models=[{path: a}, {name: b}]"], "models[1]: `path` is required here"),
         (["models=[{path: a}]", "model.name=b"], "model: has no path"),
@@ -147,6 +146,11 @@ def test_providers_follow_from_their_settings(flags: list[str], names: tuple[str
         (["guardrails.blocklist=a"], ("blocklist",)),
         (["guardrails.enabled=pii,blocklist", "guardrails.blocklist=a"], ("pii", "blocklist")),
         (["guardrails.enabled=pii"], ("pii",)),
+        (["guardrails.opa_endpoint=https://a/v1/data/b"], ("opa",)),
+        (
+            ["guardrails.opa_endpoint=https://a/v1/data/b", "guardrails.blocklist=a"],
+            ("blocklist", "opa"),
+        ),
     ],
 )
 def test_guardrails_follow_from_their_settings(flags: list[str], names: tuple[str, ...]) -> None:
@@ -169,6 +173,29 @@ def test_options_are_found_under_the_plugins_name() -> None:
     assert guardrail_options(config, "pii") == {"entities": ["EMAIL"]}
     assert guardrail_options(config, "blocklist") == {"words": ["a", "b"]}
     assert guardrail_options(config, "other") == {}
+
+
+@pytest.mark.parametrize(
+    ("options", "left", "rule"),
+    [
+        ("{}", {}, ("enforce", "block")),
+        ("{action: flag}", {}, ("flag", "block")),
+        ("{action: log, on_failure: allow}", {}, ("log", "allow")),
+        ("{action: mask, on_failure: block}", {"action": "mask"}, ("enforce", "block")),
+    ],
+)
+def test_what_a_guardrail_may_do_is_no_option_of_its_own(
+    options: str, left: dict[str, str], rule: tuple[str, str]
+) -> None:
+    flags = ["guardrails.blocklist=a", f"guardrails.options={{blocklist: {options}}}"]
+    config = load_config(None, {}, flags)
+    assert guardrail_options(config, "blocklist") == {"words": ["a"], **left}
+    assert guardrail_rule(config, "blocklist") == rule
+
+
+def test_the_endpoint_is_an_option_of_opa() -> None:
+    config = load_config(None, {}, ["guardrails.opa_endpoint=https://a/v1/data/b"])
+    assert guardrail_options(config, "opa") == {"endpoint": "https://a/v1/data/b"}
 
 
 @pytest.mark.parametrize(

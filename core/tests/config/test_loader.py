@@ -80,7 +80,7 @@ BAD = {
     ),
     "unknown key, nothing near": (
         "audit:\n  zzz: 1\n",
-        "server.yaml:2: audit.zzz: unknown key\n  hint: known here: path",
+        "server.yaml:2: audit.zzz: unknown key\n  hint: known here: fsync, keep_days, max_file_bytes, path,",
     ),
     "unknown key with odd letters": (
         'server:\n  "a`b.c[0] - at `$.x": 1\n',

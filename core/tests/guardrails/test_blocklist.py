@@ -201,3 +201,23 @@ def test_it_registers_itself() -> None:
     config = msgspec.convert({"words": ["secret"]}, spec.config_type)
     assert spec.name == "blocklist"
     assert run(spec.factory(config).open(CONTEXT), ["secret"]) == ("", True)
+
+
+@pytest.mark.parametrize(
+    ("words", "text", "masked"),
+    [
+        (["secret"], "a secret, SECRETLY", "a [REDACTED], [REDACTED]LY"),
+        (["bc", "abcd"], "abcd", "a[REDACTED]d"),
+        (["abc", "bc"], "abc", "[REDACTED]"),
+        (["a b"], "xa  by", "x[REDACTED]y"),
+        (["f"], "oﬁ!", "o[REDACTED]!"),
+        (["aa"], "aaaaa", "[REDACTED][REDACTED]a"),
+    ],
+)
+def test_masking_replaces_the_word_that_ends_first(
+    words: list[str], text: str, masked: str
+) -> None:
+    guardrail = Blocklist(BlocklistConfig(words=words, action="mask"))
+    for pieces in ([text], list(text)):
+        text_filter = guardrail.open(CONTEXT)
+        assert "".join(map(text_filter.feed, pieces)) + text_filter.finish() == masked

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from inferflux_core.guardrails import Direction, GuardrailContext
@@ -73,6 +75,38 @@ def test_social_security_numbers(number: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "number",
+    [
+        "85.07.30-033.28",  # BE
+        "390.533.447-05",  # BR
+        "360426199101010071",  # CN
+        "36 574 261 809",  # DE
+        "12345678Z",  # ES
+        "x-2482300w",
+        "131052-308T",  # FI
+        "2 95 10 99 126 111 93",  # FR
+        "RCCMNL83S18D969H",  # IT
+        "44051401359",  # PL
+        "811218-9876",  # SE
+        "10000000146",  # TR
+    ],
+)
+def test_national_ids(number: str) -> None:
+    assert mask(f"id {number}, ok") == "id [NATIONAL_ID], ok"
+
+
+@pytest.mark.parametrize(
+    ("country", "number"),
+    [("CA", "130 692 544"), ("GB", "943 476 5870"), ("IN", "2341 2341 2346"), ("NL", "111222333")],
+)
+def test_numbers_that_any_number_could_be_are_found_on_demand(country: Any, number: str) -> None:
+    demanding = PIIGuardrail(PIIConfig(entities=["national_id"], national_ids=[country]))
+    others = PIIGuardrail(PIIConfig(entities=["national_id"]))
+    assert mask(f"id {number}.", demanding) == "id [NATIONAL_ID]."
+    assert mask(f"id {number}.", others) == f"id {number}."
+
+
+@pytest.mark.parametrize(
     "address",
     [
         "192.168.0.1",
@@ -132,6 +166,8 @@ def test_national_numbers_of_other_countries_need_their_region() -> None:
         "ZZ89370400440532013000 DE8937040044053201300",  # no such country; too short
         "078-05-1120, 666-12-3456, 000-12-3456, 123-45-0000",  # never issued
         "536904399",  # any nine digits
+        "12345678A, RCCMNL83S18D969A, 44051401358",  # fail their check digits
+        "390.533.447-06, 85.07.30-033.29, 131052-308U, 811218-9875",
         "256.1.1.1, version 1.2.3.4.5, 1.2.3",
         "std::vector, 12:30:45, dead::beef, 00:1a:2b:3c:4d:5e",
         "555-123-4567 +1 415 555",  # no such area code; too short
@@ -160,3 +196,14 @@ def test_allowed_texts_pass() -> None:
     guardrail = PIIGuardrail(PIIConfig(allow=["Help@Example.com", "127.0.0.1"]))
     text = "help@example.com at 127.0.0.1, not me@example.com at 127.0.0.2"
     assert mask(text, guardrail) == "help@example.com at 127.0.0.1, not [EMAIL] at [IP]"
+
+
+def test_what_is_flagged_passes_and_is_told_once() -> None:
+    flagged: list[str] = []
+    context = GuardrailContext("r-1", "default", "stub", Direction.OUTPUT, flagged.append)
+    guardrail = PIIGuardrail(PIIConfig(actions={"email": "flag", "ip": "flag"}))
+    text_filter = guardrail.open(context)
+    text = "a@example.com, b@example.com, 4111111111111111"
+    released = text_filter.feed(text) + text_filter.finish()
+    assert released == "a@example.com, b@example.com, [CARD]"
+    assert flagged == ["pii.email"]

@@ -1,19 +1,20 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import get_args
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from inferflux_core.guardrails import Blocked, Direction, GuardrailContext
-from inferflux_guardrail_pii.config import ENTITIES, PIIConfig
+from inferflux_guardrail_pii.config import ENTITIES, Country, PIIConfig
 from inferflux_guardrail_pii.guardrail import PIIGuardrail
 from inferflux_guardrail_pii.rules import build_rules
 
 CONTEXT = GuardrailContext("r-1", "default", "stub", Direction.OUTPUT)
 EVERYTHING = PIIGuardrail(PIIConfig())
-RULES = build_rules(ENTITIES, ["US", "DE"])
+RULES = build_rules(ENTITIES, ["US", "DE"], get_args(Country))
 
 SECRETS = [
     "john.doe@sub.example.co.uk",
@@ -27,6 +28,10 @@ SECRETS = [
     "+1 (415) 555-2671",
     "415-555-2671",
     "+44 20 7946 0958",
+    "12345678Z",
+    "2 55 08 14 168 025 38",
+    "131052-308T",
+    "390.533.447-05",
 ]
 # Whole secrets, what they are made of, and what may stand beside them.
 FRAGMENTS = [
@@ -40,6 +45,8 @@ FRAGMENTS = [
     "DE",
     "\u2011",
     "\u202f",
+    "RCCMNL83S18D969H",
+    "36 574 261 809",
     "word ",
 ]
 texts = st.lists(st.sampled_from(FRAGMENTS), max_size=10).map("".join) | st.text(

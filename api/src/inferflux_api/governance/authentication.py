@@ -10,6 +10,7 @@ from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFou
 from litestar.handlers.base import BaseRouteHandler
 from litestar.routes import HTTPRoute
 
+from inferflux_api.governance.audit.actions import CURRENT
 from inferflux_api.governance.policy import Policy, credential_digest, new_policy
 from inferflux_core.auth import SCOPES, AuthProvider, Principal
 from inferflux_core.config import API_KEYS
@@ -130,6 +131,7 @@ async def authorise(
     Raises:
         AuthenticationError: see `Authenticator.authenticate`.
         PermissionDeniedError: the principal lacks the scope.
+        AuditUnavailableError: it is an action, and cannot be noted.
         HTTPException: the handler is one that the framework adds by itself, and names none.
     """
     if "scope" not in handler.opt:
@@ -142,6 +144,11 @@ async def authorise(
     principal = await authenticator.authenticate(connection)
     connection.scope["user"] = principal
     require(principal, scope)
+    if (action := CURRENT.get()) is not None:
+        action.principal = principal
+        # One with a body begins when that is there.
+        if "body" not in handler.opt:
+            action.begin()
 
 
 def _absent(connection: ASGIConnection[Any, Any, Any, Any]) -> HTTPException:

@@ -1,121 +1,248 @@
-"""Runs the configured guardrails over prompts and over what streams out."""
+"""The configured guardrails, and what they say of the texts of a request."""
 
 from __future__ import annotations
 
-import logging
+import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Final
 
-from inferflux_core.errors import GuardrailBlockedError, GuardrailError
-from inferflux_core.guardrails import (
-    Blocked,
-    Direction,
-    Guardrail,
-    GuardrailContext,
-    TextFilter,
+from inferflux_api.governance.filters import (
+    ENFORCE,
+    EnforcingFilter,
+    FilterChain,
+    ObservingFilter,
+    Rule,
+    Stage,
+    refusal,
 )
+from inferflux_api.governance.findings import Effect, Findings
+from inferflux_api.observability.metrics import Metrics
+from inferflux_core.config import Config, guardrail_names, guardrail_options, guardrail_rule
+from inferflux_core.errors import GuardrailBlockedError
+from inferflux_core.guardrails import Blocked, Direction, Guardrail, GuardrailContext, Reviewer
+from inferflux_core.plugins import PluginManager
 
-__all__ = ["FilterChain", "GuardrailPipeline"]
+__all__ = ["GuardrailPipeline", "Inspection", "PromptCheck", "guardrail_pipeline"]
 
-logger = logging.getLogger("inferflux.guardrails")
-
-
-class FilterChain:
-    """The filters of one stream of text, each fed with what the one before releases.
-
-    A filter that fails in any other way than by `Blocked` stops the text as well: nothing leaves
-    unchecked.
-    """
-
-    def __init__(self, filters: Mapping[str, TextFilter]) -> None:
-        self._filters = filters
-
-    def feed(self, text: str) -> str:
-        """The text that may be released now.
-
-        Raises:
-            Blocked: the text must stop here.
-            GuardrailError: a guardrail failed.
-        """
-        for name, each in self._filters.items():
-            if not text:
-                break
-            text = self._run(name, each, text)
-        return text
-
-    def finish(self) -> str:
-        """What the filters still held back.
-
-        Raises:
-            Blocked: the text must stop here.
-            GuardrailError: a guardrail failed.
-        """
-        text = ""
-        for name, each in self._filters.items():
-            text = (self._run(name, each, text) if text else "") + self._run(name, each, None)
-        return text
-
-    def _run(self, name: str, each: TextFilter, text: str | None) -> str:
-        try:
-            return each.finish() if text is None else each.feed(text)
-        except Blocked:
-            raise
-        except Exception as error:
-            logger.exception("guardrail '%s' failed", name)
-            raise GuardrailError(
-                f"guardrail '{name}' failed; the text was not let through"
-            ) from error
+_REVIEW_SECONDS: Final = 30.0
+"""Of one review; reviewers have shorter limits of their own."""
 
 
 class GuardrailPipeline:
-    """All configured guardrails, in the order of the configuration."""
+    """All configured guardrails, in the order of the configuration; filters go before reviewers.
 
-    def __init__(self, guardrails: Mapping[str, Guardrail]) -> None:
-        self._guardrails = guardrails
+    Args:
+        guardrails: by name.
+        rules: what they may do, where that differs from `ENFORCE`.
+        metrics: to count findings in.
+    """
+
+    def __init__(
+        self,
+        guardrails: Mapping[str, Guardrail | Reviewer],
+        rules: Mapping[str, Rule] | None = None,
+        metrics: Metrics | None = None,
+    ) -> None:
+        self._rules = rules or {}
+        self._metrics = metrics
+        self._order = tuple(guardrails)
+        self.filters: dict[str, Guardrail] = {}
+        self.reviewers: dict[str, Reviewer] = {}
+        for name, guardrail in guardrails.items():
+            if isinstance(guardrail, Reviewer):
+                self.reviewers[name] = guardrail
+            else:
+                self.filters[name] = guardrail
 
     @property
     def active(self) -> bool:
         """Whether anything is checked."""
-        return bool(self._guardrails)
+        return bool(self._order)
 
-    def open(self, context: GuardrailContext) -> FilterChain:
-        """Start checking one stream of text.
+    def rule(self, name: str) -> Rule:
+        """What a guardrail may do."""
+        return self._rules.get(name, ENFORCE)
 
-        Raises:
-            GuardrailError: a guardrail cannot even start.
+    def inspect(
+        self, context: GuardrailContext, headers: dict[str, str] | None = None
+    ) -> Inspection:
+        """Start inspecting texts of a request.
+
+        Args:
+            context: of the request, with the direction of its texts.
+            headers: of its response, to which is added what was flagged.
         """
-        try:
-            return FilterChain({name: g.open(context) for name, g in self._guardrails.items()})
-        except Exception as error:
-            logger.exception("a guardrail failed to start")
-            raise GuardrailError("a guardrail failed; the text was not let through") from error
+        findings = Findings(self._metrics, context, {} if headers is None else headers)
+        return Inspection(self, context, findings)
 
-    def objections(self, context: GuardrailContext, text: str) -> dict[str, bool]:
+    def check_prompt(
+        self, context: GuardrailContext, headers: dict[str, str] | None = None
+    ) -> PromptCheck:
+        """Start checking the texts of a prompt."""
+        assert context.direction is Direction.PROMPT
+        return PromptCheck(self.inspect(context, headers))
+
+    async def objections(self, context: GuardrailContext, text: str) -> dict[str, bool]:
         """Whether each guardrail would block a text, or change it.
 
         Raises:
             GuardrailError: a guardrail failed.
         """
         objections: dict[str, bool] = {}
-        for name, guardrail in self._guardrails.items():
-            chain = GuardrailPipeline({name: guardrail}).open(context)
+        for name in self._order:
+            rule = replace(self.rule(name), action="enforce")
+            guardrail = self.filters.get(name) or self.reviewers[name]
+            alone = GuardrailPipeline({name: guardrail}, {name: rule})
+            inspection = alone.inspect(context)
             try:
+                chain = inspection.open()
                 objections[name] = chain.feed(text) + chain.finish() != text
+                await inspection.review(text)
             except Blocked:
                 objections[name] = True
         return objections
 
-    def check_prompt(self, context: GuardrailContext, text: str) -> str:
-        """The prompt as the model may see it.
+    async def close(self) -> None:
+        """Let go of what reviewers hold."""
+        for reviewer in self.reviewers.values():
+            await reviewer.close()
+
+
+class Inspection:
+    """The guardrails at work on one request, in one direction.
+
+    Attributes:
+        piece: as in `Reviewer`, of the reviewer who wants the most; 0 if nobody reviews.
+    """
+
+    def __init__(
+        self, pipeline: GuardrailPipeline, context: GuardrailContext, findings: Findings
+    ) -> None:
+        self._pipeline = pipeline
+        self._findings = findings
+        self._contexts = {
+            name: replace(context, flag=partial(findings.found, name, "flag"))
+            for name in pipeline.filters
+        }
+        self._reviewers = {
+            name: reviewer
+            for name, reviewer in pipeline.reviewers.items()
+            if context.direction in reviewer.directions
+        }
+        self._context = context
+        holding = [
+            reviewer.piece
+            for name, reviewer in self._reviewers.items()
+            if pipeline.rule(name).action == "enforce"
+        ]
+        self.piece = None if None in holding else max((n or 0 for n in holding), default=0)
+
+    @property
+    def reviewed(self) -> bool:
+        """Whether anybody wants to see whole texts."""
+        return bool(self._reviewers)
+
+    def open(self) -> FilterChain:
+        """Start filtering one stream of text.
+
+        Raises:
+            GuardrailError: a guardrail cannot even start.
+        """
+        return FilterChain([stage for name in self._contexts if (stage := self._stage(name))])
+
+    def _stage(self, name: str) -> Stage | None:
+        rule = self._pipeline.rule(name)
+        try:
+            inner = self._pipeline.filters[name].open(self._contexts[name])
+        except Exception as error:
+            self._findings.failed(name, rule.on_failure, error)
+            if rule.on_failure == "block":
+                raise refusal(name) from error
+            return None
+        kind = EnforcingFilter if rule.action == "enforce" else ObservingFilter
+        return kind(name, inner, rule, self._findings)
+
+    async def review(self, text: str) -> None:
+        """Ask the reviewers.
+
+        Raises:
+            Blocked: one of them objects.
+            GuardrailError: one of them failed.
+        """
+        if not text:
+            return
+        for name, reviewer in self._reviewers.items():
+            rule = self._pipeline.rule(name)
+            try:
+                async with asyncio.timeout(_REVIEW_SECONDS):
+                    await reviewer.review(self._context, text)
+            except Blocked as verdict:
+                effect: Effect = "block" if rule.action == "enforce" else rule.action
+                self._findings.found(name, effect, verdict.rule)
+                if effect == "block":
+                    raise
+            except Exception as error:
+                self._findings.failed(name, rule.on_failure, error)
+                if rule.on_failure == "block":
+                    raise refusal(name) from error
+
+
+class PromptCheck:
+    """Checks the texts of one prompt: each as it comes, then all of them together."""
+
+    def __init__(self, inspection: Inspection) -> None:
+        self._inspection = inspection
+        self._texts: list[str] = []
+
+    def __call__(self, text: str) -> str:
+        """The text as the model may see it.
 
         Raises:
             GuardrailBlockedError: a guardrail refuses it.
             GuardrailError: a guardrail failed.
         """
-        assert context.direction is Direction.PROMPT
-        chain = self.open(context)
         try:
-            return chain.feed(text) + chain.finish()
+            chain = self._inspection.open()
+            text = chain.feed(text) + chain.finish()
         except Blocked as verdict:
-            raise GuardrailBlockedError(
-                f"the prompt was refused by the content policy ({verdict.rule})", param="messages"
-            ) from None
+            raise _refused(verdict) from None
+        if self._inspection.reviewed:
+            self._texts.append(text)
+        return text
+
+    async def review(self) -> None:
+        """Ask the reviewers about everything that was checked, line by line.
+
+        Raises:
+            GuardrailBlockedError: a guardrail refuses it.
+            GuardrailError: a guardrail failed.
+        """
+        try:
+            await self._inspection.review("\n".join(self._texts))
+        except Blocked as verdict:
+            raise _refused(verdict) from None
+
+
+def _refused(verdict: Blocked) -> GuardrailBlockedError:
+    return GuardrailBlockedError(
+        f"the prompt was refused by the content policy ({verdict.rule})", param="messages"
+    )
+
+
+def guardrail_pipeline(
+    config: Config, plugins: PluginManager, metrics: Metrics
+) -> GuardrailPipeline:
+    """The guardrails that a configuration asks for.
+
+    Raises:
+        StartupError: one of them cannot be had.
+    """
+    guardrails: dict[str, Guardrail | Reviewer] = {}
+    rules: dict[str, Rule] = {}
+    for name in guardrail_names(config):
+        spec = plugins.guardrail(name)
+        guardrails[name] = spec.factory(plugins.options(spec, guardrail_options(config, name)))
+        rules[name] = Rule(*guardrail_rule(config, name))
+    return GuardrailPipeline(guardrails, rules, metrics)

@@ -163,7 +163,14 @@ def apply_policy(config: Config, policy: Policy) -> Config:
         config = replace(config, auth=replace(config.auth, providers=[API_KEYS, *names]))
     if policy.rate_limit is not None:
         logger.info("%s: its rate_limit replaces that of the configuration", origin)
-        config = replace(config, rate_limit=policy.rate_limit)
+        limits = policy.rate_limit
+        if limits.storage is None:
+            limits = replace(
+                limits,
+                storage=config.rate_limit.storage,
+                on_storage_failure=config.rate_limit.on_storage_failure,
+            )
+        config = replace(config, rate_limit=limits)
     if (words := policy.guardrails.blocklist) is not None:
         logger.info("%s: its guardrails.blocklist replaces that of the configuration", origin)
         guardrails = replace(config.guardrails, blocklist=words)

@@ -130,5 +130,8 @@ async def _guarded(answer: Any, path: str, context: Context, server: Server) -> 
     except Exception as error:
         logger.error("%s failed", path, exc_info=error)
         own = InferFluxError(CRASHED)
+    own = server.audit.refusal(
+        own, action=path, client=context.peer() or "", principal=PRINCIPAL.get(_NOBODY)
+    )
     server.count_error(own)
     return await abort(context, own)

@@ -60,9 +60,14 @@ class Gate(grpc.aio.ServerInterceptor):
             name: [value for key, value in metadata if key == name and isinstance(value, str)]
             for name in ("authorization", "x-api-key")
         }
-        credential = credential_of(given["authorization"], "".join(given["x-api-key"][:1]))
-        principal = await self._server.authenticator.identify(credential)
-        require(principal, scope)
+        principal = None
+        try:
+            credential = credential_of(given["authorization"], "".join(given["x-api-key"][:1]))
+            principal = await self._server.authenticator.identify(credential)
+            require(principal, scope)
+        except InferFluxError as error:
+            refused = self._server.audit.refusal(error, action=details.method, principal=principal)
+            raise refused from None
         PRINCIPAL.set(principal)
 
 

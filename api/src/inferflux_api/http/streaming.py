@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from typing import Final, Protocol
 
+from litestar.background_tasks import BackgroundTask
 from litestar.response import Stream
 
 from inferflux_api.generation import Delta
@@ -63,4 +64,6 @@ def respond_stream(
         stream(server, generation, renderer),
         media_type=media_type,
         headers={**_HEADERS, **generation.headers},
+        # A client that has gone before the first byte leaves `stream` unstarted, with nothing to close it.
+        background=BackgroundTask(generation.close),
     )

@@ -130,6 +130,35 @@ class Metrics:
             ("code",),
             registry=registry,
         )
+        self.guardrail_findings = Counter(
+            "inferflux_guardrail_findings",
+            "Texts that a guardrail objected to, by what it did: block, mask, flag or log",
+            ("guardrail", "action", "direction"),
+            registry=registry,
+        )
+        self.guardrail_failures = Counter(
+            "inferflux_guardrail_failures",
+            "Failures of guardrails, by what became of the text: block or allow",
+            ("guardrail", "action", "direction"),
+            registry=registry,
+        )
+        self.audit_failures = Counter(
+            "inferflux_audit_failures",
+            "Records that could not be written to the audit log",
+            registry=registry,
+        )
+        self.audit_suppressed = Counter(
+            "inferflux_audit_suppressed",
+            "Refusals that were too many to be noted one by one",
+            ("kind",),
+            registry=registry,
+        )
+        self.audit_dropped = Counter(
+            "inferflux_audit_dropped",
+            "Audit records that a sink did not get",
+            ("sink",),
+            registry=registry,
+        )
         self.prompt_tokens = Counter(
             "inferflux_prompt_tokens", "Prompt tokens processed", _LABELS, registry=registry
         )

@@ -17,7 +17,7 @@ from inferflux_cli.commands._help import examples
 from inferflux_cli.errors import CliError
 from inferflux_cli.settings import connection_options, current_settings
 
-__all__ = ["config", "plugins"]
+__all__ = ["config", "plugins", "run_module"]
 
 _CORE = "inferflux_core"
 
@@ -32,7 +32,7 @@ def plugins() -> None:
 @connection_options
 def list_plugins() -> None:
     """List the installed plugins."""
-    _run("plugins", "list")
+    run_module(_CORE, "plugins", "list")
 
 
 _KIND = click.option(
@@ -48,7 +48,7 @@ _KIND = click.option(
 @connection_options
 def check_plugin(*, name: str, kind: str | None) -> None:
     """Load a plugin and say whether it works; a backend, whether it can run here."""
-    _run("plugins", "check", name, *_given_kind(kind))
+    run_module(_CORE, "plugins", "check", name, *_given_kind(kind))
 
 
 @plugins.command("info", epilog=examples("inferctl plugins info cpu"))
@@ -57,7 +57,7 @@ def check_plugin(*, name: str, kind: str | None) -> None:
 @connection_options
 def show_plugin(*, name: str, kind: str | None) -> None:
     """Show one plugin in full."""
-    _run("plugins", "info", name, *_given_kind(kind))
+    run_module(_CORE, "plugins", "info", name, *_given_kind(kind))
 
 
 def _given_kind(kind: str | None) -> list[str]:
@@ -74,7 +74,7 @@ def config() -> None:
 @connection_options
 def schema() -> None:
     """Print the JSON Schema of the configuration file."""
-    _run("config", "schema")
+    run_module(_CORE, "config", "schema")
 
 
 @config.command("check", epilog=examples("inferctl config check config/server.yaml"))
@@ -82,26 +82,32 @@ def schema() -> None:
 @connection_options
 def check(*, path: str) -> None:
     """Check a configuration file without starting anything."""
-    _run("config", "check", path)
+    run_module(_CORE, "config", "check", path)
 
 
-def _run(module: str, *arguments: str) -> None:
-    """Run a module of the core, hand its output through and leave with its exit code."""
-    if not _installed(module):
+def run_module(package: str, module: str, *arguments: str) -> None:
+    """Run a module of the server, hand its output through and leave with its exit code.
+
+    Raises:
+        CliError: it is not installed here.
+    """
+    if not _installed(package, module):
         raise CliError(
             f"no InferFlux server is installed in {sys.prefix}", hint="pip install inferflux"
         )
     flags = ["--json"] if current_settings().json else []
     # -P keeps a file of the current directory from posing as one of the server's modules.
-    command = [sys.executable, "-P", "-m", f"{_CORE}.{module}", *arguments, *flags]
+    command = [sys.executable, "-P", "-m", f"{package}.{module}", *arguments, *flags]
     code = subprocess.run(command, check=False).returncode  # noqa: S603 (a list, no shell)
     raise Exit(code if code >= 0 else 128 - code)
 
 
-def _installed(module: str) -> bool:
-    """Return whether the core has `module`, without importing any of it."""
-    core = find_spec(_CORE)
-    if core is None or core.submodule_search_locations is None:
-        return False
-    path = list(core.submodule_search_locations)
-    return PathFinder.find_spec(f"{_CORE}.{module}", path) is not None
+def _installed(package: str, module: str) -> bool:
+    """Return whether a package has `module`, without importing any of it."""
+    spec = find_spec(package)
+    for part in module.split("."):
+        if spec is None or spec.submodule_search_locations is None:
+            return False
+        path = list(spec.submodule_search_locations)
+        spec = PathFinder.find_spec(f"{spec.name}.{part}", path)
+    return spec is not None

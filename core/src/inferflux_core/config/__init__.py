@@ -9,6 +9,7 @@ from inferflux_core.config.derived import (
     backend_name,
     guardrail_names,
     guardrail_options,
+    guardrail_rule,
     model_configs,
 )
 from inferflux_core.config.loader import load_config
@@ -22,6 +23,7 @@ __all__ = [
     "backend_name",
     "guardrail_names",
     "guardrail_options",
+    "guardrail_rule",
     "json_schema",
     "load_config",
     "model_configs",

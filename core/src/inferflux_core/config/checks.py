@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from inferflux_core.config.derived import (
     API_KEYS,
@@ -10,7 +11,7 @@ from inferflux_core.config.derived import (
     guardrail_names,
 )
 from inferflux_core.config.problems import KeyPath, Problem
-from inferflux_core.config.schema import Config, GrpcConfig, ModelConfig
+from inferflux_core.config.schema import AuditConfig, Config, GrpcConfig, ModelConfig
 from inferflux_core.errors import ModelLoadError
 from inferflux_core.models.reference import default_name
 
@@ -23,22 +24,14 @@ def check(config: Config) -> None:
     Raises:
         Problem: the first rule that is broken.
     """
-    _check_available(config)
     _check_grpc(config)
     _check_drafting(config)
     _check_api_keys(config)
     _check_auth(config)
     _check_guardrails(config)
+    _check_audit(config)
+    _check_limits(config)
     _check_models(config)
-
-
-def _check_available(config: Config) -> None:
-    unavailable: tuple[tuple[KeyPath, bool], ...] = (
-        (("guardrails", "opa_endpoint"), config.guardrails.opa_endpoint is not None),
-    )
-    for path, is_set in unavailable:
-        if is_set:
-            raise Problem(path, "not available in this version", hint="remove the key")
 
 
 def _check_grpc(config: Config) -> None:
@@ -104,13 +97,65 @@ def _check_auth(config: Config) -> None:
 
 def _check_guardrails(config: Config) -> None:
     guardrails = config.guardrails
-    if "blocklist" in guardrails.options:
-        raise Problem(("guardrails", "options", "blocklist"), "belongs in `guardrails.blocklist`")
+    for name, key in (("blocklist", "words"), ("opa", "endpoint")):
+        if key in guardrails.options.get(name, {}):
+            place = "blocklist" if name == "blocklist" else "opa_endpoint"
+            raise Problem(("guardrails", "options", name, key), f"belongs in `guardrails.{place}`")
+    for name, options in guardrails.options.items():
+        if options.get("on_failure", "block") not in ("block", "allow"):
+            raise Problem(
+                ("guardrails", "options", name, "on_failure"), "is neither `block` nor `allow`"
+            )
     used: Iterable[tuple[KeyPath, str, bool]] = (
         (("guardrails", "blocklist"), "blocklist", bool(guardrails.blocklist)),
+        (("guardrails", "opa_endpoint"), "opa", guardrails.opa_endpoint is not None),
         *((("guardrails", "options", name), name, True) for name in guardrails.options),
     )
     _refuse_ignored(used, guardrail_names(config), "guardrails.enabled")
+
+
+_SINK_SCHEMES: Final = {
+    "syslog": ("udp", "tcp", "unix"),
+    "otlp": ("http", "https"),
+    "webhook": ("http", "https"),
+}
+
+
+def _check_audit(config: Config) -> None:
+    audit = config.audit
+    if audit.path is None:
+        for key in AuditConfig.__struct_fields__:
+            if getattr(audit, key) != getattr(AuditConfig(), key):
+                raise Problem(("audit", key), "would have no effect without `audit.path`")
+    if audit.prompts == "redacted" and not guardrail_names(config) and config.policy_store is None:
+        raise Problem(("audit", "prompts"), "without guardrails nothing would be redacted")
+    for index, sink in enumerate(audit.sinks):
+        path: KeyPath = ("audit", "sinks", index)
+        scheme, _, rest = sink.url.partition("://")
+        schemes = _SINK_SCHEMES[sink.type]
+        if scheme not in schemes or not rest:
+            expected = ", ".join(f"{known}://" for known in schemes)
+            raise Problem((*path, "url"), f"begins with none of {expected}")
+        if sink.type == "syslog" and sink.headers:
+            raise Problem((*path, "headers"), "would have no effect: syslog has none")
+
+
+_STORAGE_SCHEMES: Final = ("redis", "rediss", "unix")
+
+
+def _check_limits(config: Config) -> None:
+    limits = config.rate_limit
+    path: KeyPath = ("rate_limit",)
+    if limits.storage is None:
+        if limits.on_storage_failure != "refuse":
+            raise Problem((*path, "on_storage_failure"), "would have no effect without a `storage`")
+        return
+    scheme, _, rest = limits.storage.partition("://")
+    if scheme not in _STORAGE_SCHEMES or not rest:
+        expected = ", ".join(f"{known}://" for known in _STORAGE_SCHEMES)
+        raise Problem(
+            (*path, "storage"), f"begins with none of {expected}", hint="redis://localhost:6379/0"
+        )
 
 
 def _refuse_ignored(

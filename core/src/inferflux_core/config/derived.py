@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from inferflux_core.config.schema import Config, ModelConfig
 
@@ -13,6 +13,7 @@ __all__ = [
     "backend_name",
     "guardrail_names",
     "guardrail_options",
+    "guardrail_rule",
     "model_configs",
 ]
 
@@ -21,6 +22,7 @@ API_KEYS: Final = "api-keys"
 
 _OIDC: Final = "oidc"
 _BLOCKLIST: Final = "blocklist"
+_OPA: Final = "opa"
 
 
 def auth_provider_names(config: Config) -> tuple[str, ...]:
@@ -39,17 +41,41 @@ def auth_options(config: Config, name: str) -> dict[str, Any]:
 
 
 def guardrail_names(config: Config) -> tuple[str, ...]:
-    """Guardrails in order of execution: as listed, or else `blocklist` if there is one."""
-    if config.guardrails.enabled is not None:
-        return tuple(config.guardrails.enabled)
-    return (_BLOCKLIST,) if config.guardrails.blocklist else ()
+    """Guardrails in order of execution: as listed, or else those whose settings are present."""
+    guardrails = config.guardrails
+    if guardrails.enabled is not None:
+        return tuple(guardrails.enabled)
+    implied = (
+        (_BLOCKLIST, bool(guardrails.blocklist)),
+        (_OPA, guardrails.opa_endpoint is not None),
+    )
+    return tuple(name for name, present in implied if present)
 
 
 def guardrail_options(config: Config, name: str) -> dict[str, Any]:
-    """Options of a guardrail plugin, not yet validated."""
+    """Options of a guardrail plugin, not yet validated, without those that `guardrail_rule` reads."""
+    options = {
+        key: value
+        for key, value in config.guardrails.options.get(name, {}).items()
+        if key != "on_failure" and (key, value) not in (("action", "flag"), ("action", "log"))
+    }
     if name == _BLOCKLIST:
-        return {"words": config.guardrails.blocklist}
-    return config.guardrails.options.get(name, {})
+        return {**options, "words": config.guardrails.blocklist}
+    if name == _OPA and config.guardrails.opa_endpoint is not None:
+        return {**options, "endpoint": config.guardrails.opa_endpoint}
+    return options
+
+
+def guardrail_rule(
+    config: Config, name: str
+) -> tuple[Literal["enforce", "flag", "log"], Literal["block", "allow"]]:
+    """What becomes of a guardrail's findings, and of a text when it fails."""
+    options = config.guardrails.options.get(name, {})
+    action = options.get("action")
+    return (
+        action if action in ("flag", "log") else "enforce",
+        "allow" if options.get("on_failure") == "allow" else "block",
+    )
 
 
 def model_configs(config: Config) -> tuple[ModelConfig, ...]:

@@ -13,6 +13,7 @@ __all__ = [
     "AdapterConfig",
     "ApiKeyConfig",
     "AuditConfig",
+    "AuditSinkConfig",
     "AuthConfig",
     "Config",
     "FilesConfig",
@@ -20,6 +21,7 @@ __all__ = [
     "GrpcTlsConfig",
     "GuardrailsConfig",
     "LibraryConfig",
+    "LimitsConfig",
     "LoggingConfig",
     "ModelConfig",
     "NvmeOffloadConfig",
@@ -166,7 +168,11 @@ class AuthConfig(Section, frozen=True):
 
 
 class GuardrailsConfig(Section, frozen=True):
-    """Guardrails run in the order of `enabled`; options of a plugin are in `options.<name>`."""
+    """Guardrails run in the order of `enabled`; options of a guardrail are in `options.<name>`.
+
+    Every guardrail has the options `action` (`flag` and `log` let everything through) and `on_failure`
+    (`block` or `allow`).
+    """
 
     enabled: list[str] | None = None
     blocklist: list[str] = []
@@ -174,16 +180,66 @@ class GuardrailsConfig(Section, frozen=True):
     options: dict[str, dict[str, Any]] = {}
 
 
-class RateLimitConfig(Section, frozen=True):
-    """Requests per minute and tenant; null means unlimited."""
+class LimitsConfig(Section, frozen=True):
+    """How much somebody may ask for; null means no limit, or the default where there is one.
+
+    A minute and a day are any 60 seconds and any 24 hours.
+    """
 
     requests_per_minute: PositiveInt | None = None
+    tokens_per_minute: PositiveInt | None = None
+    concurrent_requests: PositiveInt | None = None
+    tokens_per_day: PositiveInt | None = None
+
+
+class RateLimitConfig(LimitsConfig, frozen=True):
+    """Limits of every tenant and, in `per_key`, of every key, with exceptions by name.
+
+    A model's limits are for each tenant. All limits that apply have to be kept. They are counted in memory,
+    or in `storage`, a Redis server, for several replicas together.
+    """
+
+    per_key: LimitsConfig = LimitsConfig()
+    tenants: dict[str, LimitsConfig] = {}
+    keys: dict[str, LimitsConfig] = {}
+    models: dict[str, LimitsConfig] = {}
+    expected_answer_tokens: PositiveInt = 512
+    storage: str | None = None
+    on_storage_failure: Literal["refuse", "allow"] = "refuse"
+
+    def __repr__(self) -> str:
+        """Leave the address of the storage out: it may hold a password."""
+        return f"RateLimitConfig(tenants={sorted(self.tenants)}, keys={sorted(self.keys)})"
+
+
+class AuditSinkConfig(Section, frozen=True):
+    """Where copies of the audit records go besides the file.
+
+    `url` begins with `udp://`, `tcp://` or `unix://` for syslog, else with `http://` or `https://`.
+    """
+
+    type: Literal["syslog", "otlp", "webhook"]
+    url: str
+    headers: dict[str, str] = {}
+    timeout: Annotated[float, Meta(gt=0)] = 5.0
+    max_queue: PositiveInt = 10_000
+
+    def __repr__(self) -> str:
+        """Leave the headers out: they hold tokens, and a representation ends up in logs."""
+        return f"AuditSinkConfig(type={self.type!r}, url={self.url!r})"
 
 
 class AuditConfig(Section, frozen=True):
-    """Where the audit trail goes; null means none is kept."""
+    """Where the audit trail goes, and how safely; a `path` of null means none is kept."""
 
     path: str | None = None
+    signing_key: str | None = None
+    strict: bool = True
+    prompts: Literal["none", "redacted", "full"] = "none"
+    fsync: Literal["always", "interval", "never"] = "interval"
+    max_file_bytes: Annotated[int, Meta(ge=4096)] = 64 * 1024 * 1024
+    keep_days: PositiveInt | None = None
+    sinks: list[AuditSinkConfig] = []
 
 
 class LibraryConfig(Section, frozen=True):

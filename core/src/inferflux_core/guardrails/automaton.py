@@ -17,13 +17,13 @@ class Automaton:
 
     Attributes:
         depth: per state, the length of the longest end of the text read so far that begins a word.
-        accepts: per state, 1 if the text read so far ends with a word, else 0.
+        accepts: per state, the length of the longest word with which the text read so far ends, or 0.
     """
 
     def __init__(self, words: Iterable[str]) -> None:
         self._edges: list[dict[str, int]] = [{}]
         self.depth = array("H", [0])
-        self.accepts = bytearray(1)
+        self.accepts = array("H", [0])
         for word in words:
             self._insert(word)
         self._fallback = array("L", bytes(len(self._edges) * array("L").itemsize))
@@ -49,7 +49,7 @@ class Automaton:
                 self.depth.append(self.depth[state] + 1)
                 self.accepts.append(0)
             state = following
-        self.accepts[state] = 1
+        self.accepts[state] = len(word)
 
     def _link(self) -> None:
         """Point every state at the longest proper ending of its text that is a state too."""
@@ -58,5 +58,6 @@ class Automaton:
             for char, following in self._edges[state].items():
                 target = self.step(self._fallback[state], char)
                 self._fallback[following] = target
-                self.accepts[following] |= self.accepts[target]
+                # A state's own word is longer than any that ends it.
+                self.accepts[following] = self.accepts[following] or self.accepts[target]
                 queue.append(following)

@@ -1,4 +1,4 @@
-"""The built-in `blocklist` guardrail: stops text that contains a forbidden word.
+"""The built-in `blocklist` guardrail: stops text that contains a forbidden word, or masks the word.
 
 A word matches anywhere, also inside a longer word, and however it is written: upper or lower case,
 with look-alike letters, accents or invisible characters, with one or several spaces between its
@@ -6,14 +6,14 @@ parts. Not covered, because that would block innocent text: letters set apart (`
 that stand for letters.
 
 Streams are exact: what is held back is precisely the end of the text that still begins a word, and
-nothing of a word that matched is ever released.
+nothing of a word that matched is ever released. Where words overlap, the one that ends first is masked.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
@@ -22,9 +22,10 @@ from inferflux_core.guardrails import Blocked, GuardrailContext
 from inferflux_core.guardrails.automaton import Automaton
 from inferflux_core.guardrails.normalize import fold, fold_char
 
-__all__ = ["RULE", "Blocklist", "BlocklistConfig", "BlocklistFilter"]
+__all__ = ["MASK", "RULE", "Blocklist", "BlocklistConfig", "BlocklistFilter"]
 
 RULE: Final = "blocklist"
+MASK: Final = "[REDACTED]"
 MAX_WORDS: Final = 50_000
 MAX_WORD_LENGTH: Final = 512
 MAX_TOTAL_LENGTH: Final = 1_000_000
@@ -32,9 +33,15 @@ MAX_TOTAL_LENGTH: Final = 1_000_000
 
 
 class BlocklistConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Words and phrases that may not pass, at most 50,000 of at most 512 characters each."""
+    """Words and phrases that may not pass, at most 50,000 of at most 512 characters each.
+
+    Attributes:
+        words: in any spelling.
+        action: `block` stops the text, `mask` replaces the word by `[REDACTED]`.
+    """
 
     words: list[str]
+    action: Literal["block", "mask"] = "block"
 
 
 class Blocklist:
@@ -46,18 +53,20 @@ class Blocklist:
 
     def __init__(self, config: BlocklistConfig) -> None:
         self._automaton = Automaton(_checked(config.words))
+        self._masks = config.action == "mask"
 
     def open(self, context: GuardrailContext) -> BlocklistFilter:
         """Start inspecting one stream of text."""
         del context  # the same words are forbidden to everybody
-        return BlocklistFilter(self._automaton)
+        return BlocklistFilter(self._automaton, masks=self._masks)
 
 
 class BlocklistFilter:
     """Inspects one stream of text; see `inferflux_core.guardrails.TextFilter`."""
 
-    def __init__(self, automaton: Automaton) -> None:
+    def __init__(self, automaton: Automaton, *, masks: bool = False) -> None:
         self._automaton = automaton
+        self._masks = masks
         self._state = 0
         self._held = ""
         # Where in `_held` each folded character of the word that may be under way comes from.
@@ -75,13 +84,22 @@ class BlocklistFilter:
             raise Blocked(RULE)
         offset = len(self._held)
         self._held += text
-        self._read(text, offset)
+        released, start = "", 0
+        for word_start, word_end in self._find(text, offset):
+            if not self._masks:
+                self._blocked = True
+                self._held = ""
+                raise Blocked(RULE)
+            released += self._held[start:word_start] + MASK
+            start = word_end
         places = self._places
         if not places:
-            released, self._held = self._held, ""
+            released += self._held[start:]
+            self._held = ""
             return released
         cut = places[0]
-        released, self._held = self._held[:cut], self._held[cut:]
+        released += self._held[start:cut]
+        self._held = self._held[cut:]
         self._places = deque(place - cut for place in places)
         return released
 
@@ -98,7 +116,8 @@ class BlocklistFilter:
         self._state = 0
         return released
 
-    def _read(self, text: str, offset: int) -> None:
+    def _find(self, text: str, offset: int) -> Iterator[tuple[int, int]]:
+        """Read on; yield where in `_held` each word that is found begins and ends."""
         step, accepts, depth = self._automaton.step, self._automaton.accepts, self._automaton.depth
         places, state, after_space = self._places, self._state, self._after_space
         for place, char in enumerate(text, offset):
@@ -111,11 +130,13 @@ class BlocklistFilter:
                 if not state:
                     places.clear()
                     continue
-                if accepts[state]:
-                    self._blocked = True
-                    self._held = ""
-                    raise Blocked(RULE)
                 places.append(place)
+                if length := accepts[state]:
+                    yield places[-length], place + 1
+                    # What else the character stands for is masked with it.
+                    state = 0
+                    places.clear()
+                    break
                 while len(places) > depth[state]:
                     places.popleft()
         self._state, self._after_space = state, after_space

@@ -51,6 +51,7 @@ KNOWN_PLUGINS: Final[Mapping[tuple[str, str], str]] = {
     ("backend", "rocm"): "inferflux[rocm]",
     ("backend", "mps"): "inferflux[mps]",
     ("scheduler", "fair"): "inferflux[fair]",
+    ("guardrail", "opa"): "inferflux[opa]",
     ("guardrail", "pii"): "inferflux[pii]",
     ("auth", "oidc"): "inferflux[oidc]",
 }

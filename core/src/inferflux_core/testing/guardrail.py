@@ -17,6 +17,7 @@ from inferflux_core.guardrails import (
     Direction,
     Guardrail,
     GuardrailContext,
+    Reviewer,
     TextFilter,
 )
 from inferflux_core.plugins import GUARDRAIL, PluginManager
@@ -61,7 +62,8 @@ class GuardrailContract(PluginContract):
     def guardrail(self, options: dict[str, Any]) -> Guardrail:
         """The plugin with its options."""
         spec = cast("GuardrailSpec", self.spec())
-        guardrail: Guardrail = spec.factory(PluginManager().options(spec, options))
+        guardrail = spec.factory(PluginManager().options(spec, options))
+        assert not isinstance(guardrail, Reviewer), "a reviewer has no filters to test"
         return guardrail
 
     @pytest.mark.parametrize("direction", Direction)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from inferflux_core.errors import ConfigError
 from inferflux_core.guardrails import Blocked, GuardrailContext
-from inferflux_guardrail_pii.config import Action, Entity, PIIConfig
+from inferflux_guardrail_pii.config import Entity, EntityAction, PIIConfig
 from inferflux_guardrail_pii.rule import Rule
 from inferflux_guardrail_pii.rules import build_rules
 
@@ -32,16 +32,15 @@ class PIIGuardrail:
                 f"guardrail pii: `actions` names {', '.join(unused)}, which `entities` does not",
                 hint="Add it to `entities`, or remove the override.",
             )
-        self._rules = build_rules(config.entities, config.phone_regions)
-        self._actions = {
+        self._rules = build_rules(config.entities, config.phone_regions, config.national_ids)
+        self._actions: dict[Entity, EntityAction] = {
             entity: config.actions.get(entity, config.action) for entity in config.entities
         }
         self._allowed = frozenset(text.casefold() for text in config.allow)
 
     def open(self, context: GuardrailContext) -> PIIFilter:
         """Start inspecting one stream of text."""
-        del context  # everybody's data is personal
-        return PIIFilter(self._rules, self._actions, self._allowed)
+        return PIIFilter(self._rules, self._actions, self._allowed, context.flag)
 
 
 class PIIFilter:
@@ -52,11 +51,17 @@ class PIIFilter:
     """
 
     def __init__(
-        self, rules: Sequence[Rule], actions: Mapping[Entity, Action], allowed: frozenset[str]
+        self,
+        rules: Sequence[Rule],
+        actions: Mapping[Entity, EntityAction],
+        allowed: frozenset[str],
+        flag: Callable[[str], None],
     ) -> None:
         self._rules = rules
         self._actions = actions
         self._allowed = allowed
+        self._flag = flag
+        self._flagged: set[Entity] = set()
         # The text that is held back, after one character that is not: rules look back that far.
         self._text = ""
         self._start = 0
@@ -110,4 +115,9 @@ class PIIFilter:
             self._verdict = f"pii.{entity}"
             self._text = ""
             raise Blocked(self._verdict)
+        if self._actions[entity] == "flag":
+            if entity not in self._flagged:
+                self._flagged.add(entity)
+                self._flag(f"pii.{entity}")
+            return found
         return f"[{entity.upper()}]"

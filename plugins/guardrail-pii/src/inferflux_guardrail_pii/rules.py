@@ -11,42 +11,48 @@ from typing import Final
 from stdnum import iban, luhn, numdb
 from stdnum.us import ssn
 
-from inferflux_guardrail_pii.config import ENTITIES, Entity
+from inferflux_guardrail_pii.config import ENTITIES, Country, Entity
+from inferflux_guardrail_pii.national import national_id_rules
 from inferflux_guardrail_pii.phone import phone_validator
 from inferflux_guardrail_pii.rule import Rule
+from inferflux_guardrail_pii.writing import (
+    DASHES,
+    NO_WORD_AFTER,
+    NO_WORD_BEFORE,
+    PLAIN,
+    SEPARATOR,
+    SPACES,
+)
 
 __all__ = ["build_rules"]
 
 _LETTER: Final = r"A-Za-zÀ-ÖØ-öø-ɏ"
 _LOCAL: Final = rf"[{_LETTER}0-9._%+'&-]"
-_SPACES: Final = " \u00a0\u2007\u2009\u202f"
-_DASHES: Final = "\u2010\u2011\u2012\u2013\u2212-"
-"""Models like to write typographic hyphens and thin spaces. The ASCII hyphen is last, for `[...]`."""
-_SEPARATOR: Final = f"[{_SPACES}{_DASHES}]"
-_PLAIN: Final = str.maketrans(dict.fromkeys(_SPACES, " ") | dict.fromkeys(_DASHES, "-"))
-_NO_WORD_BEFORE: Final = "(?<![0-9A-Za-z])"
-_NO_WORD_AFTER: Final = "(?![0-9A-Za-z])"
 
 
-def build_rules(entities: Sequence[Entity], phone_regions: Sequence[str]) -> tuple[Rule, ...]:
+def build_rules(
+    entities: Sequence[Entity], phone_regions: Sequence[str], countries: Sequence[Country]
+) -> tuple[Rule, ...]:
     """The rules for `entities`, in the order in which they take precedence at one place.
 
     Args:
         entities: what to look for.
         phone_regions: countries whose phone numbers are recognised without a country code.
+        countries: whose national ids to look for.
 
     Raises:
         ConfigError: a phone region does not exist.
     """
-    makers: dict[Entity, Callable[[], Rule]] = {
-        "email": _email,
-        "iban": _iban,
-        "card": _card,
-        "ssn": _ssn,
-        "ip": _ip,
-        "phone": lambda: _phone(phone_regions),
+    makers: dict[Entity, Callable[[], list[Rule]]] = {
+        "email": lambda: [_email()],
+        "iban": lambda: [_iban()],
+        "national_id": lambda: national_id_rules(countries),
+        "card": lambda: [_card()],
+        "ssn": lambda: [_ssn()],
+        "ip": lambda: [_ip()],
+        "phone": lambda: [_phone(phone_regions)],
     }
-    return tuple(makers[entity]() for entity in ENTITIES if entity in entities)
+    return tuple(rule for entity in ENTITIES if entity in entities for rule in makers[entity]())
 
 
 def _email() -> Rule:
@@ -69,12 +75,12 @@ def _iban() -> Rule:
     return Rule(
         entity="iban",
         candidate=re.compile(
-            rf"{_NO_WORD_BEFORE}[A-Za-z]{{2}}[0-9]{{2}}"
-            rf"(?:{_SEPARATOR}?[0-9A-Za-z]){{11,30}}{_NO_WORD_AFTER}"
+            rf"{NO_WORD_BEFORE}[A-Za-z]{{2}}[0-9]{{2}}"
+            rf"(?:{SEPARATOR}?[0-9A-Za-z]){{11,30}}{NO_WORD_AFTER}"
         ),
         tail=re.compile(
-            rf"{_NO_WORD_BEFORE}(?:[A-Za-z]{{1,2}}|[A-Za-z]{{2}}[0-9]"
-            rf"|[A-Za-z]{{2}}[0-9]{{2}}[0-9A-Za-z{_SPACES}{_DASHES}]*)\Z"
+            rf"{NO_WORD_BEFORE}(?:[A-Za-z]{{1,2}}|[A-Za-z]{{2}}[0-9]"
+            rf"|[A-Za-z]{{2}}[0-9]{{2}}[0-9A-Za-z{SPACES}{DASHES}]*)\Z"
         ),
         reach=4 + 30 * 2 + 1,
         valid=_is_iban,
@@ -82,7 +88,7 @@ def _iban() -> Rule:
 
 
 def _is_iban(candidate: str) -> bool:
-    number = re.sub(_SEPARATOR, "", candidate).upper()
+    number = re.sub(SEPARATOR, "", candidate).upper()
     return len(number) == _iban_length(number[:2]) and iban.is_valid(number, check_country=False)
 
 
@@ -99,10 +105,10 @@ def _card() -> Rule:
     return Rule(
         entity="card",
         candidate=re.compile(
-            rf"{_NO_WORD_BEFORE}[2-6][0-9]{{3}}(?:{_SEPARATOR}?[0-9]){{9,15}}{_NO_WORD_AFTER}"
+            rf"{NO_WORD_BEFORE}[2-6][0-9]{{3}}(?:{SEPARATOR}?[0-9]){{9,15}}{NO_WORD_AFTER}"
         ),
         tail=re.compile(
-            rf"{_NO_WORD_BEFORE}[2-6](?:[0-9]{{0,2}}|[0-9]{{3}}[0-9{_SPACES}{_DASHES}]*)\Z"
+            rf"{NO_WORD_BEFORE}[2-6](?:[0-9]{{0,2}}|[0-9]{{3}}[0-9{SPACES}{DASHES}]*)\Z"
         ),
         reach=4 + 15 * 2 + 1,
         valid=_is_card,
@@ -110,7 +116,7 @@ def _card() -> Rule:
 
 
 def _is_card(candidate: str) -> bool:
-    number = re.sub(_SEPARATOR, "", candidate)
+    number = re.sub(SEPARATOR, "", candidate)
     return len(number) >= 13 and luhn.is_valid(number)
 
 
@@ -119,12 +125,12 @@ def _ssn() -> Rule:
     return Rule(
         entity="ssn",
         candidate=re.compile(
-            rf"{_NO_WORD_BEFORE}[0-9]{{3}}{_SEPARATOR}[0-9]{{2}}{_SEPARATOR}[0-9]{{4}}"
-            rf"{_NO_WORD_AFTER}"
+            rf"{NO_WORD_BEFORE}[0-9]{{3}}{SEPARATOR}[0-9]{{2}}{SEPARATOR}[0-9]{{4}}"
+            rf"{NO_WORD_AFTER}"
         ),
-        tail=re.compile(rf"{_NO_WORD_BEFORE}(?:[0-9]{{1,2}}|[0-9]{{3}}[0-9{_SPACES}{_DASHES}]*)\Z"),
+        tail=re.compile(rf"{NO_WORD_BEFORE}(?:[0-9]{{1,2}}|[0-9]{{3}}[0-9{SPACES}{DASHES}]*)\Z"),
         reach=11 + 1,
-        valid=lambda candidate: ssn.is_valid(candidate.translate(_PLAIN).replace(" ", "-")),
+        valid=lambda candidate: ssn.is_valid(candidate.translate(PLAIN).replace(" ", "-")),
     )
 
 
@@ -136,11 +142,11 @@ def _ip() -> Rule:
         entity="ip",
         # An address of version 4 is no part of a longer dotted number.
         candidate=re.compile(
-            rf"{_NO_WORD_BEFORE}(?:{six}{_NO_WORD_AFTER}"
+            rf"{NO_WORD_BEFORE}(?:{six}{NO_WORD_AFTER}"
             rf"|(?<!\.){four}(?![0-9A-Za-z]|\.[0-9]))"
         ),
         tail=re.compile(
-            rf"{_NO_WORD_BEFORE}(?:[0-9A-Fa-f]{{1,4}}|[0-9A-Fa-f]{{0,4}}:[0-9A-Fa-f:.]*"
+            rf"{NO_WORD_BEFORE}(?:[0-9A-Fa-f]{{1,4}}|[0-9A-Fa-f]{{0,4}}:[0-9A-Fa-f:.]*"
             rf"|[0-9]{{1,3}}\.[0-9.]*)\Z"
         ),
         reach=8 * 5 + 15 + 2,
@@ -159,14 +165,14 @@ def _is_ip(candidate: str) -> bool:
 def _phone(regions: Sequence[str]) -> Rule:
     """Phone numbers with a country code, or as written within one of `regions`."""
     is_phone = phone_validator(regions)
-    punctuation = rf"{_SPACES}().\/{_DASHES}"
+    punctuation = rf"{SPACES}().\/{DASHES}"
     return Rule(
         entity="phone",
         candidate=re.compile(
-            rf"{_NO_WORD_BEFORE}[+(]{{0,2}}[0-9](?:[{punctuation}]{{0,3}}[0-9]){{6,14}}"
-            rf"{_NO_WORD_AFTER}"
+            rf"{NO_WORD_BEFORE}[+(]{{0,2}}[0-9](?:[{punctuation}]{{0,3}}[0-9]){{6,14}}"
+            rf"{NO_WORD_AFTER}"
         ),
-        tail=re.compile(rf"{_NO_WORD_BEFORE}(?:[+(]{{1,2}}|[+(]{{0,2}}[0-9][0-9{punctuation}]*)\Z"),
+        tail=re.compile(rf"{NO_WORD_BEFORE}(?:[+(]{{1,2}}|[+(]{{0,2}}[0-9][0-9{punctuation}]*)\Z"),
         reach=2 + 1 + 14 * 4 + 1,
-        valid=lambda candidate: is_phone(candidate.translate(_PLAIN)),
+        valid=lambda candidate: is_phone(candidate.translate(PLAIN)),
     )

@@ -9,6 +9,7 @@ from typing import Any, Final
 import msgspec
 from litestar import Response
 
+from inferflux_api.dialects.anthropic.limits import limit_headers
 from inferflux_core.errors import EngineUnavailableError, InferFluxError, QueueFullError
 
 __all__ = ["error_event", "new_request_id", "respond_error"]
@@ -28,7 +29,12 @@ _TYPES: Final = {
 def respond_error(error: InferFluxError) -> Response[bytes]:
     """`{"type": "error", "error": {"type", "message"}, "request_id"}`."""
     request_id = new_request_id()
-    headers = {"content-type": "application/json", "request-id": request_id}
+    headers = {
+        **error.headers,
+        **limit_headers(error.headers),
+        "content-type": "application/json",
+        "request-id": request_id,
+    }
     if error.status == 401:
         headers["www-authenticate"] = "Bearer"
     if error.retry_after is not None:

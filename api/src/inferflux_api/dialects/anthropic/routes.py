@@ -9,6 +9,7 @@ from litestar import Request, Response, post
 
 from inferflux_api.choices import collect
 from inferflux_api.dialects.anthropic.errors import new_request_id
+from inferflux_api.dialects.anthropic.limits import limit_headers
 from inferflux_api.dialects.anthropic.rendering import MessageRenderer, message_body
 from inferflux_api.dialects.anthropic.schemas import CountTokensRequest, MessagesRequest
 from inferflux_api.dialects.anthropic.translate import conversation_of, generation_request
@@ -37,6 +38,7 @@ async def messages(request: Request[Any, Any, Any]) -> Response[Any]:
         request.receive, server.pipeline.open(request.user, generation_request(body))
     )
     generation.headers["request-id"] = new_request_id()
+    generation.headers.update(limit_headers(generation.headers))
     if body.stream:
         return respond_stream(server, generation, MessageRenderer(generation))
     (choice,) = await unless_disconnected(request.receive, collect(generation))
@@ -64,7 +66,11 @@ async def count_tokens(request: Request[Any, Any, Any]) -> Response[bytes]:
     return Response(
         msgspec.json.encode({"input_tokens": len(result.answer.token_ids)}),
         media_type="application/json",
-        headers={**result.headers, "request-id": new_request_id()},
+        headers={
+            **result.headers,
+            **limit_headers(result.headers),
+            "request-id": new_request_id(),
+        },
     )
 
 

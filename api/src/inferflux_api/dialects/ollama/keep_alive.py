@@ -59,7 +59,8 @@ async def load_or_unload(
     if unloads:
         if not principal.allows(_SCOPE):
             raise PermissionDeniedError(f"unloading a model needs the scope '{_SCOPE}'")
-        await server.engines.unload(model, drain=True)
+        with server.audit.action(principal, "unload by keep_alive", model.name):
+            await server.engines.unload(model, drain=True)
     else:
         apply_keep_alive(principal, model, keep_alive)
         async with server.engines.lease(model):

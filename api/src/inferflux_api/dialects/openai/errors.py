@@ -38,7 +38,7 @@ def error_event(error: InferFluxError) -> bytes:
 
 def error_headers(error: InferFluxError) -> dict[str, str]:
     """Headers that go with the status."""
-    headers = {"content-type": "application/json"}
+    headers = {**error.headers, "content-type": "application/json"}
     if error.status == 401:
         headers["www-authenticate"] = "Bearer"
     if error.retry_after is not None:

@@ -18,6 +18,8 @@ from inferflux_api.dialects.lmstudio.errors import sdk_error
 from inferflux_api.dialects.lmstudio.sdk.calls import CALLS, Caller
 from inferflux_api.dialects.lmstudio.sdk.channels import CHANNELS
 from inferflux_api.dialects.lmstudio.sdk.login import identify
+from inferflux_api.governance.audit.actions import is_action
+from inferflux_api.governance.audit.web import client_of
 from inferflux_api.governance.authentication import require
 from inferflux_api.http.body import decode_json
 from inferflux_api.server import Server
@@ -88,6 +90,7 @@ class Session:
         self._tasks: set[asyncio.Task[None]] = set()
         self._channels: dict[object, _Channel] = {}
         self._sending = asyncio.Lock()
+        self._principal: Principal | None = None
 
     async def run(self) -> None:
         """Authenticate, then serve."""
@@ -114,6 +117,7 @@ class Session:
         except (InferFluxError, TimeoutError) as error:
             if not isinstance(error, InferFluxError):
                 error = AuthenticationError("no login came in time")
+            error = self._noted(error, "login")
             self._server.count_error(error)
             # The protocol wants a text. The Python package takes it apart as an object, and fails on a text.
             in_python = "python" in self._socket.headers.get("user-agent", "").lower()
@@ -121,6 +125,7 @@ class Session:
             await self._send({"success": False, "error": problem})
             await self._socket.close(code=1008, reason="not authenticated")
             return None
+        self._principal = principal
         await self._send({"success": True})
         return principal
 
@@ -192,7 +197,9 @@ class Session:
         try:
             scope, function = _known(CALLS[self._namespace], frame)
             require(caller.principal, scope)
-            result = await function(caller, _parameter(frame, "parameter"))
+            parameter = _parameter(frame, "parameter")
+            with self._audited(scope, frame, parameter):
+                result = await function(caller, parameter)
         except InferFluxError as error:
             await self._fail(frame, error)
         except WebSocketDisconnect:
@@ -209,9 +216,10 @@ class Session:
             scope, function = _known(CHANNELS[self._namespace], frame)
             require(caller.principal, scope)
             parameter = _parameter(frame, "creationParameter")
-            async with contextlib.aclosing(
-                function(caller, parameter, channel.cancelled)
-            ) as messages:
+            async with contextlib.AsyncExitStack() as stack:
+                stack.enter_context(self._audited(scope, frame, parameter))
+                messages = function(caller, parameter, channel.cancelled)
+                await stack.enter_async_context(contextlib.aclosing(messages))
                 channel.waiting = True
                 async for message in messages:
                     channel.waiting = False
@@ -234,7 +242,29 @@ class Session:
             return
         await self._send({"type": "channelClose", "channelId": channel_id})
 
+    def _audited(
+        self, scope: str, frame: dict[str, Any], parameter: dict[str, Any]
+    ) -> contextlib.AbstractContextManager[None]:
+        """What notes a call or channel, if it changes the server."""
+        if self._principal is None or not is_action(scope):
+            return contextlib.nullcontext()
+        named = (parameter.get(name) for name in ("identifier", "modelKey"))
+        target = " ".join(name[:256] for name in named if isinstance(name, str))
+        endpoint = f"{self._namespace}.{frame.get('endpoint')}"
+        return self._server.audit.action(
+            self._principal, endpoint, target, client_of(self._socket.scope)
+        )
+
+    def _noted(self, error: InferFluxError, action: str) -> InferFluxError:
+        return self._server.audit.refusal(
+            error,
+            action=f"{self._namespace}.{action}",
+            client=client_of(self._socket.scope),
+            principal=self._principal,
+        )
+
     async def _fail(self, frame: dict[str, Any], error: InferFluxError) -> None:
+        error = self._noted(error, str(frame.get("endpoint"))[:64])
         self._server.count_error(error)
         answer: dict[str, Any] = {"error": sdk_error(error)}
         if frame.get("type") == "rpcCall":

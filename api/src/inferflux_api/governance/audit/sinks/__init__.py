@@ -1,0 +1,1 @@
+"""Where copies of the audit records go besides the file."""

@@ -1,0 +1,1 @@
+"""The `opa` guardrail: asks an Open Policy Agent, or an AuthZEN server, about prompts and answers."""
