@@ -21,7 +21,7 @@ RULES = (REQUESTS, TOKENS, DAY, RUNNING)
 ARRIVALS = st.tuples(st.just("arrive"), st.integers(1, 100))
 ENDINGS = st.tuples(st.sampled_from(["settle", "cancel"]), st.integers(0, 100))
 WAITS = st.tuples(
-    st.just("wait"), st.one_of(st.integers(0, 90), st.floats(0, 90), st.integers(0, 90_000))
+    st.just("wait"), st.one_of(st.floats(57, 62), st.floats(0, 90), st.integers(0, 90_000))
 )
 HAPPENINGS = st.lists(st.one_of(ARRIVALS, ENDINGS, WAITS), max_size=60)
 

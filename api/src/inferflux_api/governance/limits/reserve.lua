@@ -38,7 +38,7 @@ local function read_window(key, current)
 end
 
 local state = redis.call('HGET', KEYS[1], 'state')
-if state == 'nope' then
+if state == 'settled' then
   return { -1 }
 end
 
