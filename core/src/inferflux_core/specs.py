@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from inferflux_core.config.schema import ModelConfig, RuntimeConfig
     from inferflux_core.engine.runner import ModelRunner
     from inferflux_core.engine.scheduler import Scheduler, SchedulerLimits
-    from inferflux_core.guardrails import Guardrail
+    from inferflux_core.guardrails import Guardrail, Reviewer
 
 __all__ = [
     "PLUGIN_API_VERSION",
@@ -129,7 +129,7 @@ class SchedulerSpec(PluginSpec):
 class GuardrailSpec(PluginSpec):
     """A check on prompts and on generated text. `factory` receives a `config_type` instance."""
 
-    factory: Callable[[Any], Guardrail]
+    factory: Callable[[Any], Guardrail | Reviewer]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -95,17 +95,22 @@ def drop_zero_pages() -> int:
 
 def _large_anonymous_mappings() -> list[tuple[int, int]]:
     try:
-        lines = Path("/proc/self/maps").read_text().splitlines()
+        lines = Path("/proc/self/smaps").read_text().splitlines()
     except OSError:
         return []
     found = []
+    start = end = 0
     for line in lines:
         fields = line.split()
-        # Private, writable and without a file or name behind it: nobody else sees the change.
-        if fields[1] == "rw-p" and len(fields) == 5:
+        if not fields[0].endswith(":"):
             start, end = (int(part, 16) for part in fields[0].split("-"))
-            if end - start >= _SMALLEST_MAPPING:
-                found.append((start, end))
+            # Private, writable and without a file or name behind it: nobody else sees the change.
+            if fields[1] != "rw-p" or len(fields) != 5 or end - start < _SMALLEST_MAPPING:
+                start = end = 0
+        elif fields[0] == "Rss:" and int(fields[1]) * 1024 * 2 > end - start > 0:
+            # What was cleared is resident; address space that a library only reserved is not, and
+            # may span hundreds of gigabytes.
+            found.append((start, end))
     return found
 
 
