@@ -72,6 +72,23 @@ ensure_redis() {
             "macOS: brew install redis"
 }
 
+postgres_program() {
+    command -v initdb || find /usr/lib/postgresql -path '*/bin/initdb' 2>/dev/null | sort -V | tail -n 1
+}
+
+ensure_postgres() {
+    if [[ -n "$(postgres_program)" ]]; then return; fi
+    if ((EUID == 0)) && command -v apt-get >/dev/null; then
+        say "Installing PostgreSQL, without starting it"
+        { apt-get update && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive \
+            apt-get install --yes --no-install-recommends postgresql; } >/dev/null 2>&1 || true
+    fi
+    [[ -n "$(postgres_program)" ]] \
+        || die "Some tests keep a policy in PostgreSQL, and its server is missing." \
+            "Debian or Ubuntu: sudo apt-get install postgresql" \
+            "macOS: brew install postgresql"
+}
+
 ensure_venv() {
     if [[ -x "$VENV/bin/python" ]] && is_python_311 "$VENV/bin/python"; then return; fi
     local python
@@ -203,7 +220,7 @@ environment_stamp() {
     while read -r folder; do manifests+=("$folder/pyproject.toml"); done < <(package_folders)
     { "$VENV/bin/python" --version && echo "$ROOT" "$1" \
         && cat "${manifests[@]}" "$ROOT"/requirements/*.txt "$ROOT/scripts/lib.sh" \
-            "$ROOT/tests/e2e/clients/package-lock.json"; } | short_hash
+            "$ROOT"/tests/{e2e/clients,identity_provider}/package-lock.json; } | short_hash
 }
 
 # up_to_date FILE STAMP: whether FILE says that this very environment was completed.
@@ -242,8 +259,9 @@ END
 
 # The clients other people wrote live apart: their pins must not decide what the server runs with.
 ensure_dev() {
-    local stamp marker="$VENV/.inferflux-dev"
+    local stamp folder marker="$VENV/.inferflux-dev"
     ensure_redis
+    ensure_postgres
     ensure_runtime
     stamp="$(environment_stamp dev)"
     if up_to_date "$marker" "$stamp" && [[ -x "$CLIENTS_VENV/bin/python" ]]; then return; fi
@@ -257,6 +275,8 @@ ensure_dev() {
     "$CLIENTS_VENV/bin/python" -m pip install --quiet --no-input \
         --requirement "$ROOT/requirements/clients.txt"
     check_node
-    npm ci --prefix "$ROOT/tests/e2e/clients" --silent --no-audit --no-fund
+    for folder in e2e/clients identity_provider; do
+        npm ci --prefix "$ROOT/tests/$folder" --silent --no-audit --no-fund
+    done
     echo "$stamp" >"$marker"
 }

@@ -13,6 +13,7 @@ import pytest
 from inferflux_api.adapter_files import AdapterFolder, allowed_file, allowed_folders
 from inferflux_api.adapters import AdapterRegistry
 from inferflux_core.config.schema import AdapterConfig, ModelConfig
+from inferflux_core.encrypted_adapters import new_keyset
 from inferflux_core.engine.async_engine import AsyncEngine, EngineState
 from inferflux_core.engine.protocol import AdapterUse, Answer, Call, Done, LoadAdapter
 from inferflux_core.errors import (
@@ -226,3 +227,76 @@ def test_a_configured_adapter_that_cannot_be_loaded_stops_the_start(tmp_path: Pa
             await registry(FakeEngine(), tmp_path / "none").start()
 
     running(test)
+
+
+class LockedEngine(FakeEngine):
+    """An engine that reads what a file says only if the key file says so too."""
+
+    async def call(self, call: Call) -> Answer:
+        if isinstance(call, LoadAdapter):
+            assert call.key_file is not None
+            if content_of(Path(call.path)) not in content_of(Path(call.key_file)):
+                raise InvalidRequestError("it was encrypted with another key")
+        return await super().call(call)
+
+
+def with_keys(engine: FakeEngine, folder: Path, key_file: Path) -> AdapterRegistry:
+    model = ModelConfig(name="base", adapters_folder=str(folder), adapters_key_file=str(key_file))
+    return AdapterRegistry(model, cast(AsyncEngine, engine), lambda name: name == "base")
+
+
+def put_keys(path: Path) -> str:
+    """Put new keys into a file; returns the number of the one that encrypts."""
+    content, key_id = new_keyset()
+    new = path.with_suffix(".new")
+    new.touch(mode=0o600)
+    new.write_bytes(content)
+    new.replace(path)
+    return str(key_id)
+
+
+def test_encrypted_files_are_called_without_their_endings(tmp_path: Path) -> None:
+    async def test() -> None:
+        engine = LockedEngine()
+        folder = tmp_path / "folder"
+        folder.mkdir()
+        write(folder / "a.v1.gguf.enc", put_keys(tmp_path / "keys"))
+        adapters = with_keys(engine, folder, tmp_path / "keys")
+        await adapters.start()
+        assert [adapter.name for adapter in adapters] == ["a.v1"]
+        await adapters.stop()
+
+    running(test)
+
+
+def test_what_was_refused_is_tried_again_with_new_keys(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def test() -> None:
+        engine = LockedEngine()
+        folder, keys, later = tmp_path / "folder", tmp_path / "keys", tmp_path / "later"
+        folder.mkdir()
+        write(folder / "a.gguf.enc", put_keys(keys))
+        write(folder / "b.gguf.enc", put_keys(later))
+        adapters = with_keys(engine, folder, keys)
+        await adapters.start()
+        assert engine.held.keys() == {"a"}
+        await adapters.unload("a")
+
+        later.replace(keys)
+        await until(lambda: "b" in engine.held)
+        # An adapter that somebody has unloaded stays away.
+        assert engine.held.keys() == {"b"}
+        await adapters.stop()
+
+    with caplog.at_level(logging.ERROR):
+        running(test)
+    assert [record.message.split(":")[0] for record in caplog.records] == [
+        "b.gguf.enc in adapters_folder is not served"
+    ]
+
+
+def test_a_server_without_its_keys_does_not_start(tmp_path: Path) -> None:
+    adapters = with_keys(FakeEngine(), tmp_path, tmp_path / "none")
+    with pytest.raises(StartupError, match="none cannot be read"):
+        asyncio.run(adapters.start())

@@ -132,7 +132,7 @@ SINK = {"type": "syslog", "url": "udp://127.0.0.1:514"}
 )
 def test_what_would_be_ignored_is_refused(tmp_path: Path, audit: dict[str, Any], said: str) -> None:
     file = tmp_path / "server.yaml"
-    file.write_text(yaml.safe_dump({"audit": audit}))
+    file.write_text(yaml.safe_dump({"audit": audit, "policy_store": None}))
     with pytest.raises(ConfigError, match=said):
         load_config(file, {}, [])
 

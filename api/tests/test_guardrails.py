@@ -6,17 +6,20 @@ import asyncio
 import logging
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from inferflux_api.governance.filters import Rule
 from inferflux_api.governance.findings import HEADER
-from inferflux_api.governance.guardrails import GuardrailPipeline
+from inferflux_api.governance.guardrails import GuardrailPipeline, GuardrailWorkshop
 from inferflux_api.observability.metrics import Metrics
+from inferflux_core.config.schema import Config, GuardrailsConfig
 from inferflux_core.errors import GuardrailBlockedError, GuardrailError
 from inferflux_core.guardrails import Blocked, Direction, GuardrailContext, TextFilter
 from inferflux_core.guardrails.blocklist import Blocklist, BlocklistConfig
+from inferflux_core.plugins import PluginManager
+from inferflux_core.specs import GuardrailSpec
 
 CONTEXT = GuardrailContext("r-1", "acme", "tiny", Direction.PROMPT)
 
@@ -281,7 +284,36 @@ def test_who_objects_is_told_whatever_would_become_of_it() -> None:
     assert objections("a") == {"opinion": False, "words": False, "mask": True}
 
 
-def test_reviewers_are_closed() -> None:
-    opinion = Opinion()
-    asyncio.run(GuardrailPipeline({"opinion": opinion}).close())
-    assert opinion.closed
+class Plugins:
+    """Plugins of one kind, and how many were made."""
+
+    def __init__(self) -> None:
+        self.made: list[Opinion] = []
+
+    def guardrail(self, name: str) -> GuardrailSpec:
+        return GuardrailSpec(name=name, summary="", config_type=dict, factory=self._make)
+
+    def options(self, spec: GuardrailSpec, options: dict[str, Any]) -> dict[str, Any]:
+        return options
+
+    def _make(self, options: dict[str, Any]) -> Opinion:
+        self.made.append(Opinion())
+        return self.made[-1]
+
+
+def test_a_policy_that_changes_keeps_what_it_can_and_closes_all() -> None:
+    plugins = Plugins()
+    workshop = GuardrailWorkshop(cast(PluginManager, plugins), Metrics(lambda: []))
+
+    def pipeline(**options: Any) -> GuardrailPipeline:
+        return workshop.pipeline(
+            Config(guardrails=GuardrailsConfig(enabled=["opinion"], options={"opinion": options}))
+        )
+
+    first, same, other = pipeline(a=1), pipeline(a=1, action="flag"), pipeline(a=2)
+    assert first.reviewers["opinion"] is same.reviewers["opinion"] is plugins.made[0]
+    assert (first.rule("opinion").action, same.rule("opinion").action) == ("enforce", "flag")
+    assert other.reviewers["opinion"] is plugins.made[1]
+    assert not plugins.made[0].closed
+    asyncio.run(workshop.close())
+    assert [opinion.closed for opinion in plugins.made] == [True, True]

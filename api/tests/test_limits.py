@@ -14,8 +14,10 @@ from inferflux_api.generation import GenerationRequest
 from inferflux_api.governance.limits import Limiter, call_estimate, generation_estimate
 from inferflux_api.governance.limits.estimate import Estimate
 from inferflux_api.governance.limits.memory import MemoryStore
+from inferflux_api.governance.limits.rules import Rules
 from inferflux_api.governance.limits.store import Charge, Grant, LimitStore, StoreFailedError
-from inferflux_api.governance.policy import apply_policy, new_policy
+from inferflux_api.governance.policy.document import new_policy
+from inferflux_api.governance.policy.effect import apply_policy
 from inferflux_core.auth import Principal
 from inferflux_core.config.checks import check
 from inferflux_core.config.problems import Problem
@@ -261,7 +263,7 @@ def test_new_rules_find_what_was_counted_under_the_old_ones() -> None:
         limits = limiter(requests_per_minute=5)
         for _ in range(3):
             await limits.reserve(ALICE, "m", NOTHING)
-        limits.rules = limiter(requests_per_minute=3).rules
+        limits.set_limits(RateLimitConfig(requests_per_minute=3))
         with pytest.raises(RateLimitedError):
             await limits.reserve(ALICE, "m", NOTHING)
 
@@ -396,5 +398,5 @@ def test_a_policy_keeps_the_storage_of_the_configuration() -> None:
 
 
 def test_what_is_owed_in_the_end() -> None:
-    (rule,) = Limiter(RateLimitConfig(tokens_per_day=9)).rules.of(ALICE, None)
+    (rule,) = Rules(RateLimitConfig(tokens_per_day=9)).of(ALICE, None)
     assert [Charge(rule, 5).owed(used) for used in (7, 2, None)] == [2, -3, -5]

@@ -180,6 +180,13 @@ class FakeServer:
     async def identify(self, credential: str) -> Principal:
         return Principal(credential, frozenset({"generate"}))
 
+    def renew(self, principal: Principal) -> Principal:
+        return principal
+
+    def seen_by(self, principal: Principal) -> FakeServer:
+        del principal
+        return self
+
     def resolve(self, name: str) -> Target:
         engine = SimpleNamespace(loaded_info=None)
         model = SimpleNamespace(name="base", engine=engine, config=SimpleNamespace(path=None))

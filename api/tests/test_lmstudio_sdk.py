@@ -9,7 +9,7 @@ import pytest
 from inferflux_api.dialects.lmstudio.sdk.config import PredictionConfig, load_context_length
 from inferflux_api.dialects.lmstudio.sdk.history import plain_text, template_messages
 from inferflux_api.dialects.lmstudio.sdk.login import credentials, identify
-from inferflux_api.governance.authentication import ApiKeys, Authenticator
+from inferflux_api.governance.authentication import Access, ApiKeys, Authenticator
 from inferflux_core.config.schema import ApiKeyConfig
 from inferflux_core.errors import AuthenticationError, InvalidRequestError
 
@@ -30,7 +30,7 @@ def setting(name: str, value: Any) -> PredictionConfig:
 @pytest.fixture
 def authenticator() -> Authenticator:
     keys = [ApiKeyConfig(key=key, name=name, scopes=["read"]) for key, name in KEYS]
-    return Authenticator([ApiKeys(keys)])
+    return Authenticator([None], Access(ApiKeys(keys)))
 
 
 @pytest.mark.parametrize(

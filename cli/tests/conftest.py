@@ -28,7 +28,13 @@ def server() -> Iterator[FakeServer]:
 @pytest.fixture(autouse=True)
 def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Give every run a home of its own and nobody's keys or colours."""
-    for name in ("INFERCTL_API_KEY", "NO_COLOR", "FORCE_COLOR", "GITHUB_ACTIONS"):
+    for name in (
+        "INFERCTL_API_KEY",
+        "XDG_CONFIG_HOME",
+        "NO_COLOR",
+        "FORCE_COLOR",
+        "GITHUB_ACTIONS",
+    ):
         monkeypatch.delenv(name, raising=False)
     home = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("HOME", str(home))

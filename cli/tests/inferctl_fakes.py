@@ -15,6 +15,7 @@ from collections import defaultdict, deque
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import parse_qs
 
 PATIENCE = 20.0
 
@@ -154,7 +155,9 @@ class _Handler(BaseHTTPRequestHandler):
         self._serve(None)
 
     def do_POST(self) -> None:
-        self._serve(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        is_form = self.headers["Content-Type"] == "application/x-www-form-urlencoded"
+        self._serve(parse_qs(body.decode()) if is_form else json.loads(body))
 
     def do_DELETE(self) -> None:
         length = int(self.headers.get("Content-Length", 0))

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
 LOAD, UNLOAD = "/v1/load_lora_adapter", "/v1/unload_lora_adapter"
@@ -50,3 +53,39 @@ def test_errors_say_what_to_do(server, inferctl, command, status, error, hint) -
     assert done.code != 0
     assert error["message"] in done.err
     assert hint in done.err
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments"),
+    [
+        (
+            ("keygen", "--out", "k2", "--previous", "k", "--json"),
+            ["keygen", "--out=k2", "--previous=k", "--json"],
+        ),
+        (
+            ("encrypt", "--key-file", "k", "--out", "o", "--name", "n", "--", "-a"),
+            ["encrypt", "--key-file=k", "--out=o", "--name=n", "./-a"],
+        ),
+        (
+            ("reencrypt", "a", "--key-file", "k", "--out", "b"),
+            ["reencrypt", "--key-file=k", "--out=b", "a"],
+        ),
+        (("reencrypt", "a", "--key-file", "k"), None),
+    ],
+)
+def test_files_are_encrypted_by_the_servers_own_module(
+    tmp_path: Path, inferctl_child, command: tuple[str, ...], arguments: list[str] | None
+) -> None:
+    package = tmp_path / "inferflux_core"
+    (package / "encrypted_adapters").mkdir(parents=True)
+    for folder in (package, package / "encrypted_adapters"):
+        (folder / "__init__.py").touch()
+    script = "import json, sys\nprint(json.dumps(sys.argv[1:]))\nsys.exit(2)\n"
+    (package / "encrypted_adapters" / "__main__.py").write_text(script)
+
+    done = inferctl_child("adapters", *command, PYTHONPATH=str(tmp_path))
+
+    if arguments is None:
+        assert (done.code, done.out) == (2, "")
+    else:
+        assert (done.code, json.loads(done.out)) == (2, arguments)

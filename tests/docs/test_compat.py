@@ -23,6 +23,7 @@ from inferflux_api.grpc.calls import path_of
 from inferflux_api.grpc.front import services_of
 from inferflux_api.grpc.scopes import SCOPES
 from inferflux_api.server import Server
+from inferflux_core.auth import SCOPES as CONFIGURABLE
 from inferflux_core.config.schema import Config
 
 SERVER = Server(Config())
@@ -30,6 +31,7 @@ PAGES = {
     "health": read_page("compat"),
     **{dialect.name: read_page(f"compat/{dialect.name}") for dialect in DIALECTS},
     "grpc": read_page("compat/grpc"),
+    "admin": read_page("admin"),
 }
 PARAMETERS = all_parameters(list(PAGES.values()))
 
@@ -167,4 +169,4 @@ def test_parameters_belong_to_endpoints_that_exist() -> None:
 
 def test_scopes_are_those_of_keys() -> None:
     scopes = {row.scope for page in PAGES.values() for row in page.endpoints.values()}
-    assert scopes == {None, PUBLIC, "generate", "read", "models:write", "adapters:write"}
+    assert scopes == {None, PUBLIC, *CONFIGURABLE - {"admin"}}

@@ -33,7 +33,7 @@ def test_every_route_is_closed_without_a_key(server: RunningServer) -> None:
     with server.client(None) as client:
         for path, operations in paths.items():
             for method in operations:
-                status = client.request(method.upper(), re.sub(r"{\w+}", "m", path)).status_code
+                status = client.request(method.upper(), re.sub(r"{\w+}", "1", path)).status_code
                 assert status == (200 if path in PUBLIC else 401), (method, path)
 
 

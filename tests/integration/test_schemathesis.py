@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
@@ -145,20 +146,14 @@ def attempt(operation: APIOperation, mode: GenerationMode, send: Callable[[Case]
         assert mode is GenerationMode.NEGATIVE, operation.label
 
 
-@pytest.mark.timeout(1800)
-@pytest.mark.parametrize("kind", KINDS)
-def test_no_request_makes_the_server_fail(
+def try_all(
     server: RunningServer,
     session: requests.Session,
-    document: dict[str, Any],
+    described: dict[str, Any],
     subtests: pytest.Subtests,
     kind: str,
-) -> None:
-    described = deepcopy(document)
-    know(described, {field: [MODEL] for field in MODEL_FIELDS})
-    if kind == "of good values":
-        know(described, existing(server, session))
-        only_good_values(described)
+) -> Counter[tuple[str, int]]:
+    """Send requests for all operations; returns how often each was answered with which status."""
     answers: Counter[tuple[str, int]] = Counter()
 
     def send(case: Case) -> None:
@@ -173,9 +168,47 @@ def test_no_request_makes_the_server_fail(
         with subtests.test(operation.label):
             attempt(operation, KINDS[kind], send)
     print_summary(kind, answers)
+    return answers
+
+
+def only(document: dict[str, Any], *, admin: bool) -> dict[str, Any]:
+    """The operations of administrators, or the others: what they change would get in the way of all else."""
+    paths = {p: o for p, o in document["paths"].items() if p.startswith("/v1/admin/") == admin}
+    return {**deepcopy(document), "paths": deepcopy(paths)}
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_request_makes_the_server_fail(
+    server: RunningServer,
+    session: requests.Session,
+    document: dict[str, Any],
+    subtests: pytest.Subtests,
+    kind: str,
+) -> None:
+    described = only(document, admin=False)
+    know(described, {field: [MODEL] for field in MODEL_FIELDS})
+    if kind == "of good values":
+        know(described, existing(server, session))
+        only_good_values(described)
+    answers = try_all(server, session, described, subtests, kind)
     if kind == "of good values":
         good = sum(count for (_, status), count in answers.items() if status < 300)
         assert good > 0.6 * answers.total(), answers
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_administrator_makes_the_server_fail(
+    tmp_path: Path, document: dict[str, Any], subtests: pytest.Subtests, kind: str
+) -> None:
+    described = only(document, admin=True)
+    with running_server(tmp_path, {}) as server, requests.Session() as session:
+        session.headers["authorization"] = "Bearer all-key"
+        answers = try_all(server, session, described, subtests, kind)
+        # Whatever was set, whoever could administer still can.
+        assert session.get(f"{server.url}/v1/admin/policy", timeout=SECONDS).status_code == 200
+    assert {status for _, status in answers} >= {200, 400} if kind == "of good values" else {400}
 
 
 def print_summary(kind: str, answers: Counter[tuple[str, int]]) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from inferflux_core.config.schema import ModelConfig
+from inferflux_core.encrypted_adapters import SUFFIX
 from inferflux_core.errors import InvalidRequestError, NotFoundError, StartupError
 from inferflux_core.models import reference
 
@@ -86,7 +87,8 @@ def allowed_file(text: str, folders: Sequence[Path]) -> Path:
         raise NotFoundError(f"there is no file {text} on the server", param="lora_path")
     if not found.is_file():
         raise InvalidRequestError(
-            f"{text} is not a regular file; lora_path names a .gguf file", param="lora_path"
+            f"{text} is not a regular file; lora_path names a .gguf or {SUFFIX} file",
+            param="lora_path",
         )
     return found
 
@@ -112,7 +114,7 @@ class AdapterFolder:
     _last: dict[Path, FileVersion] = field(default_factory=dict)
 
     def scan(self) -> dict[Path, FileVersion | None]:
-        """Its `.gguf` files and their versions; None for one that may not be complete yet.
+        """Its adapters, plain and encrypted, and their versions; None for one that may not be complete yet.
 
         A file is complete if it has not changed since the last scan, or for two seconds.
 
@@ -122,7 +124,11 @@ class AdapterFolder:
         now = time.time()
         found: dict[Path, FileVersion] = {}
         for path in sorted(self.path.iterdir()):
-            if path.suffix == ".gguf" and (version := version_of(path)) and path.is_file():
+            if (
+                path.name.endswith((".gguf", SUFFIX))
+                and (version := version_of(path))
+                and path.is_file()
+            ):
                 found[path] = version
         settled = {
             path: version

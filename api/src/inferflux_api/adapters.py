@@ -20,6 +20,7 @@ from inferflux_api.adapter_files import (
     version_of,
 )
 from inferflux_core.config.schema import ModelConfig
+from inferflux_core.encrypted_adapters import Keyset, adapter_name
 from inferflux_core.engine.async_engine import AsyncEngine, EngineState
 from inferflux_core.engine.protocol import AdapterUse, LoadAdapter, UnloadAdapter
 from inferflux_core.errors import (
@@ -88,6 +89,11 @@ class AdapterRegistry:
         self._seen: dict[Path, FileVersion] = {}
         self._lost: dict[str, int] = {}
         self._folder_missing = False
+        # Not resolved: a link that is set anew, as Kubernetes does with secrets, is followed each time.
+        key_file = model.adapters_key_file
+        self._key_file = Path(key_file).expanduser().absolute() if key_file else None
+        self._keys_version: FileVersion | None = None
+        self._refused: set[Path] = set()
         folder = model.adapters_folder
         self._folder = AdapterFolder(Path(folder).expanduser().resolve()) if folder else None
         for adapter in model.adapters:
@@ -117,13 +123,17 @@ class AdapterRegistry:
         """Load what is configured, if the model is loaded, and keep it so.
 
         Raises:
-            StartupError: a configured adapter cannot be loaded, or the folder cannot be watched.
+            StartupError: a configured adapter cannot be loaded, the folder cannot be watched, or the key file
+                cannot be used.
         """
         if self._folder is not None and not self._folder.path.is_dir():
             raise StartupError(
                 f"adapters_folder {self._folder.path} of model '{self._model.name}' is not a folder",
                 hint="create it, or remove the key",
             )
+        if self._key_file is not None:
+            await asyncio.to_thread(Keyset, self._key_file)
+            self._keys_version = version_of(self._key_file)
         if self._engine.state is EngineState.READY:
             self._check_host()
             for adapter in self:
@@ -237,7 +247,12 @@ class AdapterRegistry:
         version = version_of(adapter.path)
         try:
             await engine.call(
-                LoadAdapter(call_id=engine.next_id(), name=adapter.name, path=str(adapter.path))
+                LoadAdapter(
+                    call_id=engine.next_id(),
+                    name=adapter.name,
+                    path=str(adapter.path),
+                    key_file=str(self._key_file) if self._key_file else None,
+                )
             )
         finally:
             self._reserved.discard(adapter.name)
@@ -315,15 +330,25 @@ class AdapterRegistry:
             for adapter in [a for a in self if a.watched and a.path not in files]:
                 await self._unload(adapter)
                 logger.info("adapter '%s' was unloaded: its file is gone", adapter.name)
+            self._retry_with_new_keys()
             self._seen = {path: seen for path, seen in self._seen.items() if path in files}
             for path, version in files.items():
                 if version is not None and self._seen.get(path) != version:
                     await self._follow(path, version)
 
+    def _retry_with_new_keys(self) -> None:
+        """What was refused may be readable with the keys that have arrived since."""
+        version = version_of(self._key_file) if self._key_file else None
+        if version not in (None, self._keys_version):
+            self._keys_version = version
+            for path in self._refused:
+                self._seen.pop(path, None)
+
     async def _follow(self, path: Path, version: FileVersion) -> None:
         """Serve a file of the folder that is new or has changed; one that cannot be served is reported."""
-        name = path.stem
+        name = adapter_name(path)
         present = self._adapters.get(name)
+        self._refused.discard(path)
         try:
             check_name(name)
             if present is not None and present.path != path:
@@ -336,6 +361,7 @@ class AdapterRegistry:
         except EngineUnavailableError:
             raise
         except InferFluxError as error:
+            self._refused.add(path)
             kept = "; the version before it stays" if present is not None else ""
             logger.error(
                 "%s in adapters_folder is not served: %s%s", path.name, error.message, kept

@@ -13,6 +13,7 @@ from litestar.openapi import OpenAPIConfig
 from litestar.routes import ASGIRoute, BaseRoute, HTTPRoute, WebSocketRoute
 
 from inferflux_api import health
+from inferflux_api.admin import routes as administration
 from inferflux_api.batches.runner import BatchRunner
 from inferflux_api.dialects.openai.dispatch import answerer
 from inferflux_api.dialects.registry import DIALECTS, dialect_of
@@ -38,6 +39,7 @@ def create_app(server: Server) -> Litestar:
     app = Litestar(
         route_handlers=[
             *health.ROUTES,
+            *administration.ROUTES,
             *(route for dialect in DIALECTS for route in dialect.routes),
         ],
         guards=[authorise],

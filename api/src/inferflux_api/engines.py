@@ -15,6 +15,7 @@ from inferflux_api.adapters import AdapterRegistry
 from inferflux_api.models.budget import MemoryBudget
 from inferflux_api.models.residency import Residency
 from inferflux_api.models.served import ServedModel
+from inferflux_core.auth import Principal
 from inferflux_core.config import Config, backend_name, model_configs
 from inferflux_core.config.schema import ModelConfig
 from inferflux_core.engine.async_engine import AsyncEngine, EngineState
@@ -29,7 +30,7 @@ from inferflux_core.models.reference import default_name
 from inferflux_core.plugins import PluginManager
 from inferflux_core.specs import BackendSpec
 
-__all__ = ["EnginePool", "ServedModel", "Target"]
+__all__ = ["EnginePool", "ServedModel", "Target", "VisibleModels"]
 
 logger = logging.getLogger("inferflux.server")
 
@@ -107,32 +108,47 @@ class EnginePool:
         # Models come and go while somebody walks through them.
         return iter(tuple(self._models.values()))
 
-    def get(self, name: str | None) -> ServedModel:
+    def seen_by(self, principal: Principal) -> VisibleModels:
+        """The models that somebody may use."""
+        return VisibleModels(self, principal)
+
+    def get(self, name: str | None, principal: Principal | None = None) -> ServedModel:
         """The model of that name; the only one, if the request names none.
 
+        Args:
+            name: of the model.
+            principal: who asks, if others than administrators do.
+
         Raises:
-            ModelNotFoundError: there is none.
+            ModelNotFoundError: there is none, or none that the principal may use.
         """
-        if name is None and len(self._models) == 1:
-            return next(iter(self._models.values()))
-        model = self._models.get(name or "")
+        models = list(self if principal is None else self.seen_by(principal))
+        if name is None and len(models) == 1:
+            return models[0]
+        model = next((model for model in models if model.name == name), None)
         if model is None:
-            known = ", ".join(self._names())
+            known = ", ".join(self._names(principal))
             problem = f"model '{name}' is not served here" if name else "the request names no model"
             raise ModelNotFoundError(f"{problem}; there is: {known}", param="model")
         return model
 
-    def resolve(self, name: str | None) -> Target:
+    def resolve(self, name: str | None, principal: Principal | None = None) -> Target:
         """The model or adapter of that name; the only model, if the request names none.
 
+        Args:
+            name: of either.
+            principal: as for `get`.
+
         Raises:
-            ModelNotFoundError: there is none.
+            ModelNotFoundError: as in `get`.
         """
         if name is not None and name not in self._models:
             for model in self:
-                if model.adapters.get(name) is not None:
+                if model.adapters.get(name) is not None and _may_use(principal, model.name, name):
                     return Target(name, model, [*model.built_in, AdapterUse(name=name)])
-        model = self.get(name)
+        model = self.get(name, principal)
+        if not _may_use(principal, model.name):
+            raise ModelNotFoundError(f"model '{model.name}' is not served here", param="model")
         return Target(model.name, model, list(model.built_in))
 
     @property
@@ -159,10 +175,10 @@ class EnginePool:
         await asyncio.gather(*(model.adapters.stop() for model in self))
         await self._residency.close(drain_timeout, list(self))
 
-    def _names(self) -> Iterator[str]:
+    def _names(self, principal: Principal | None) -> Iterator[str]:
         for model in self:
-            yield model.name
-            yield from (adapter.name for adapter in model.adapters)
+            names = (model.name, *(adapter.name for adapter in model.adapters))
+            yield from (name for name in names if _may_use(principal, model.name, name))
 
     def add(self, name: str, model: ModelConfig, adapters: Sequence[Path] = ()) -> None:
         """Serve one more model, which is loaded when it is asked for.
@@ -215,6 +231,34 @@ class EnginePool:
         """Whether an adapter of one model may not be called so."""
         others = (model for model in self if model.name != owner)
         return name in self.configured or any(name in model.adapters for model in others)
+
+
+@dataclass(frozen=True, slots=True)
+class VisibleModels:
+    """The models and adapters that a principal may use, and so may know of."""
+
+    _pool: EnginePool
+    _principal: Principal
+
+    def __iter__(self) -> Iterator[ServedModel]:
+        return (model for model in self._pool if any(True for _ in self.names(model)))
+
+    def names(self, model: ServedModel) -> Iterator[str]:
+        """Names to ask for a model by: its own, and those of its adapters."""
+        names = (model.name, *(adapter.name for adapter in model.adapters))
+        return (name for name in names if _may_use(self._principal, model.name, name))
+
+    def get(self, name: str | None) -> ServedModel:
+        """As `EnginePool.get`."""
+        return self._pool.get(name, self._principal)
+
+    def resolve(self, name: str | None) -> Target:
+        """As `EnginePool.resolve`."""
+        return self._pool.resolve(name, self._principal)
+
+
+def _may_use(principal: Principal | None, *names: str) -> bool:
+    return principal is None or any(principal.may_use(name) for name in names)
 
 
 def _with_names(config: Config, backend: BackendSpec) -> dict[str, ModelConfig]:

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from inferflux_api.app import create_app
-from inferflux_api.governance.policy_store import PASSPHRASE
+from inferflux_api.governance.policy.opening import Opened, open_policy_store
+from inferflux_api.governance.policy.store import NEXT_PASSPHRASE
 from inferflux_api.grpc.start import start_grpc
 from inferflux_api.http.protocol import limited_protocol
 from inferflux_api.observability.logging import configure_logging
@@ -71,7 +72,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         config = load_config(arguments.config, os.environ, overrides)
         configure_logging(config.logging)
         with _listen(config.server.host, config.server.port) as listener:
-            server = Server(config, os.environ.get(PASSPHRASE))
+            opened = open_policy_store(config, os.environ)
+            _tell(opened)
+            server = Server(config, opened.store)
             with asyncio.Runner(loop_factory=_loop_factory()) as runner:
                 runner.run(_serve(server, listener))
     except StartupError as error:
@@ -99,6 +102,21 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--version", action="version", version=version("inferflux-api"))
     return parser.parse_args(argv)
+
+
+def _tell(opened: Opened) -> None:
+    """Show a key that was made for the first start, on the terminal and not in the log."""
+    if opened.first_key is None or opened.store is None:
+        return
+    sys.stderr.write(
+        f"inferfluxd: nobody could administer this server, so {opened.store.label} was created with a "
+        f"key that may do everything. It is shown only now:\n\n    {opened.first_key}\n\n"
+        "  Use it as INFERCTL_API_KEY; `inferctl admin api-keys --add NAME` makes others.\n"
+    )
+    if not opened.store.sealed:
+        sys.stderr.write(
+            f"  To encrypt the store, see {NEXT_PASSPHRASE} in docs/policy-store.md.\n"
+        )
 
 
 def _listen(host: str, port: int) -> socket.socket:

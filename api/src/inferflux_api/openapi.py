@@ -16,7 +16,7 @@ def describe(app: Litestar) -> dict[str, Any]:
     """The OpenAPI document. Handlers name the type of their JSON body in `opt["body"]`."""
     document = app.openapi_schema.to_schema()
     bodies = {
-        (route.path, method.lower()): handler.opt["body"]
+        (route.path_format, method.lower()): handler.opt["body"]
         for route in app.routes
         for handler in getattr(route, "route_handlers", [])
         if "body" in handler.opt

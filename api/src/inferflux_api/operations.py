@@ -177,6 +177,7 @@ class Operations:
             raise InvalidRequestError(
                 "this server has no guardrails to moderate with; set `guardrails` in its configuration"
             )
+        principal = pipeline.authenticator.renew(principal)
         with await pipeline.limiter.reserve(principal, None, Estimate(0)) as reservation:
             request_id = secrets.token_hex(12)
             pipeline.audit.received(request_id, principal, _GUARDRAILS)
@@ -200,7 +201,7 @@ class Operations:
         kind: type[T],
     ) -> Result[T]:
         pipeline = self._pipeline
-        target = pipeline.engines.resolve(name)
+        principal, target = pipeline.enter(principal, name)
         if target.is_adapter and kind in (Embeddings, Scores):
             raise InvalidRequestError(
                 f"'{name}' is an adapter and embeddings are computed without; use the model "
@@ -219,7 +220,8 @@ class Operations:
                 call = make(check, engine.next_id())
                 if check is not None:
                     await check.review()
-                audit.prompted("redacted", *named, [call])
+                if check is not None:
+                    audit.prompted("redacted", *named, [call])
                 async with pipeline.engines.lease(target.model):
                     answer = await engine.call(call)
                     max_model_len = engine.info.max_model_len

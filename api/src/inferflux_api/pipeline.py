@@ -12,10 +12,11 @@ from typing import Literal
 import msgspec
 
 from inferflux_api.answers import answer_parser, parsed_delta
-from inferflux_api.engines import EnginePool, ServedModel
+from inferflux_api.engines import EnginePool, ServedModel, Target
 from inferflux_api.generation import Delta, Echo, GenerationRequest, Usage
 from inferflux_api.governance.answers import AnswerGuard
 from inferflux_api.governance.audit import AuditLog
+from inferflux_api.governance.authentication import Authenticator, require
 from inferflux_api.governance.guardrails import GuardrailPipeline
 from inferflux_api.governance.limits import Limiter, Reservation, generation_estimate
 from inferflux_api.governance.prompts import checked_prompt
@@ -41,11 +42,16 @@ __all__ = ["Generation", "Pipeline"]
 
 
 class Pipeline:
-    """Composes what a server has into one way through."""
+    """Composes what a server has into one way through.
+
+    Attributes:
+        guardrails: may be replaced at any time; a request keeps those that it began with.
+    """
 
     def __init__(
         self,
         engines: EnginePool,
+        authenticator: Authenticator,
         guardrails: GuardrailPipeline,
         limiter: Limiter,
         audit: AuditLog,
@@ -54,6 +60,7 @@ class Pipeline:
         share_prefixes: bool = False,
     ) -> None:
         self.engines = engines
+        self.authenticator = authenticator
         self.guardrails = guardrails
         self.limiter = limiter
         self.audit = audit
@@ -70,7 +77,7 @@ class Pipeline:
         Raises:
             InferFluxError: it was refused, or failed.
         """
-        target = self.engines.resolve(request.model)
+        principal, target = self.enter(principal, request.model)
         model = target.model
         request = replace(request, adapters=target.adapters + request.adapters)
         request.params.validate()
@@ -90,6 +97,18 @@ class Pipeline:
             await generation.close()
             raise
         return generation
+
+    def enter(self, principal: Principal, model: str | None) -> tuple[Principal, Target]:
+        """Who asks, as of now, and the model it asks for.
+
+        Raises:
+            AuthenticationError: it is nobody any more.
+            PermissionDeniedError: it may not generate any more, or its tenant may nothing.
+            ModelNotFoundError: there is no such model, or none that it may use.
+        """
+        principal = self.authenticator.renew(principal)
+        require(principal, "generate")
+        return principal, self.engines.resolve(model, principal)
 
     def cache_salt(self, principal: Principal) -> str:
         """Tenants share no prefixes unless told so: how soon an answer comes tells what is cached."""
@@ -126,6 +145,7 @@ class Generation:
         reservation: Reservation,
     ) -> None:
         self._pipeline = pipeline
+        self._guardrails = pipeline.guardrails
         self._reservation = reservation
         self._principal = principal
         self.request = request
@@ -203,14 +223,16 @@ class Generation:
             self._account()
 
     def _note_prompts(self, kind: Literal["redacted", "full"], prompts: list[Prompt]) -> None:
+        if kind == "redacted" and not self._guardrails.active:
+            return
         audit = self._pipeline.audit
         audit.prompted(kind, self.id, self._principal, self.model.name, prompts)
 
     async def _checked_prompts(self) -> list[Prompt]:
-        if not self._pipeline.guardrails.active:
+        if not self._guardrails.active:
             return self.request.prompts
         context = self._pipeline.context(self._principal, self.model, self.id, Direction.PROMPT)
-        check = self._pipeline.guardrails.check_prompt(context, self.headers)
+        check = self._guardrails.check_prompt(context, self.headers)
         prompts = [checked_prompt(prompt, check) for prompt in self.request.prompts]
         await check.review()
         return prompts
@@ -293,7 +315,7 @@ class Generation:
                     return
 
     def _open_guard(self) -> AnswerGuard | None:
-        if not self._pipeline.guardrails.active:
+        if not self._guardrails.active:
             return None
         params = self.request.params
         if params.logprobs is not None or params.prompt_logprobs is not None:
@@ -302,7 +324,7 @@ class Generation:
                 "log-probabilities are refused while guardrails are active", param="logprobs"
             )
         context = self._pipeline.context(self._principal, self.model, self.id, Direction.OUTPUT)
-        return AnswerGuard(self._pipeline.guardrails.inspect(context, self.headers))
+        return AnswerGuard(self._guardrails.inspect(context, self.headers))
 
     def _delta(self, index: int, output: RequestOutput, score: Score) -> Delta:
         return Delta(

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Iterator
-from pathlib import Path
 from typing import TypedDict
 
 from inferflux_api.engines import EnginePool
 from inferflux_api.files import FileStore
 from inferflux_api.governance.audit import AuditLog
-from inferflux_api.governance.authentication import ApiKeys, Authenticator
-from inferflux_api.governance.guardrails import guardrail_pipeline
+from inferflux_api.governance.authentication import Access, ApiKeys, Authenticator
+from inferflux_api.governance.guardrails import GuardrailPipeline, GuardrailWorkshop
 from inferflux_api.governance.limits import Limiter
-from inferflux_api.governance.policy import Policy, apply_policy
-from inferflux_api.governance.policy_store import PASSPHRASE, PolicyStore
+from inferflux_api.governance.policy.document import Policy
+from inferflux_api.governance.policy.effect import apply_policy
+from inferflux_api.governance.policy.live import Install, LivePolicy
+from inferflux_api.governance.policy.store import PolicyStore
 from inferflux_api.library.downloads import Downloads
 from inferflux_api.library.serving import Library
 from inferflux_api.observability.metrics import Metrics
@@ -52,26 +53,25 @@ class Server:
 
     Args:
         config: the whole configuration.
-        passphrase: opens `config.policy_store` if that is sealed.
+        store: where the policy is kept.
 
     Raises:
         StartupError: a plugin, a file or a setting makes it impossible to serve.
     """
 
-    def __init__(self, config: Config, passphrase: str | None = None) -> None:
-        policy = _policy(config, passphrase)
-        config = apply_policy(config, policy) if policy else config
+    def __init__(self, config: Config, store: PolicyStore | None = None) -> None:
         self.config = config
         self.draining = False
         self.on_stop: list[Callable[[], Awaitable[None]]] = []
         self.plugins = PluginManager(strict=config.plugins.strict, trace=config.plugins.trace)
+        self.policy = LivePolicy(store, self._prepare)
         self.metrics = Metrics(self._loads)
-        providers = _providers(config, policy, self.plugins)
-        if not providers:
-            logger.warning("nobody can be authenticated: set auth.api_keys, or another provider")
-        self.authenticator = Authenticator(providers)
-        generation = policy.generation if policy else 0
-        self.audit = AuditLog(config.audit, self.metrics, lambda: generation)
+        self.metrics.policy_generation.set_function(lambda: self.policy.generation)
+        self.metrics.policy_age.set_function(lambda: self.policy.age)
+        self._workshop = GuardrailWorkshop(self.plugins, self.metrics)
+        providers = self._providers()
+        self.authenticator = Authenticator(providers, Access(ApiKeys([])))
+        self.audit = AuditLog(config.audit, self.metrics, lambda: self.policy.generation)
         self.files = FileStore(config.files.path, config.files.max_bytes)
         self.engines = EnginePool(
             config, self.plugins, lambda *labels: self.metrics.restarts.labels(*labels).inc()
@@ -80,13 +80,17 @@ class Server:
         self.downloads = Downloads(self.library)
         self.pipeline = Pipeline(
             self.engines,
-            guardrail_pipeline(config, self.plugins, self.metrics),
+            self.authenticator,
+            GuardrailPipeline({}),
             Limiter(config.rate_limit),
             self.audit,
             self.metrics,
             share_prefixes=config.runtime.share_prefixes_between_tenants,
         )
         self.operations = Operations(self.pipeline)
+        self.policy.load()
+        if providers == [None] and not len(self.authenticator.access.keys):
+            logger.warning("nobody can be authenticated: set auth.api_keys, or another provider")
 
     @property
     def ready(self) -> bool:
@@ -107,6 +111,7 @@ class Server:
         """
         await self.authenticator.start()
         await self.pipeline.limiter.start()
+        self.policy.start()
         await self.engines.start()
 
     async def stop(self) -> None:
@@ -116,7 +121,8 @@ class Server:
             await end()
         await self.downloads.stop()
         await self.engines.stop(self.config.server.drain_timeout)
-        await self.pipeline.guardrails.close()
+        await self.policy.stop()
+        await self._workshop.close()
         await self.pipeline.limiter.close()
         await self.authenticator.stop()
         self.audit.close()
@@ -132,21 +138,38 @@ class Server:
             engine = model.engine
             yield model.name, model.backend, engine.state is EngineState.READY, engine.stats
 
+    def _providers(self) -> list[AuthProvider | None]:
+        """Who is asked about credentials; None stands for our own keys, which the policy may have."""
+        names = auth_provider_names(self.config)
+        providers: list[AuthProvider | None] = [] if API_KEYS in names else [None]
+        for name in names:
+            if name == API_KEYS:
+                providers.append(None)
+                continue
+            spec = self.plugins.auth_provider(name)
+            options = self.plugins.options(spec, auth_options(self.config, name))
+            providers.append(spec.factory(options))
+        return providers
 
-def _policy(config: Config, passphrase: str | None) -> Policy | None:
-    if config.policy_store is not None:
-        return PolicyStore(Path(config.policy_store), passphrase).load()
-    if passphrase:
-        logger.warning("%s has no effect: policy_store is not set", PASSPHRASE)
-    return None
+    def _prepare(self, policy: Policy) -> Install:
+        """Build what a policy asks for.
 
+        Raises:
+            StartupError: it cannot be had.
+        """
+        auth = self.config.auth
+        named = API_KEYS in auth_provider_names(self.config)
+        config = apply_policy(self.config, policy)
+        access = Access(
+            ApiKeys(auth.api_keys if named else [], policy),
+            {**policy.roles, **auth.roles},
+            policy.tenants,
+        )
+        guardrails = self._workshop.pipeline(config)
 
-def _providers(config: Config, policy: Policy | None, plugins: PluginManager) -> list[AuthProvider]:
-    providers: list[AuthProvider] = []
-    for name in auth_provider_names(config):
-        if name == API_KEYS:
-            providers.append(ApiKeys(config.auth.api_keys, policy, config.auth.roles))
-            continue
-        spec = plugins.auth_provider(name)
-        providers.append(spec.factory(plugins.options(spec, auth_options(config, name))))
-    return providers
+        def install() -> None:
+            self.authenticator.access = access
+            self.pipeline.guardrails = guardrails
+            self.pipeline.limiter.set_limits(config.rate_limit)
+
+        return install

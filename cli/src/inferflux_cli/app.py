@@ -11,11 +11,13 @@ import rich_click as click
 from click.exceptions import Exit
 
 from inferflux_cli.commands.adapters import adapters
+from inferflux_cli.commands.admin import admin
 from inferflux_cli.commands.audit import audit
 from inferflux_cli.commands.chat import chat
 from inferflux_cli.commands.completion import completion
 from inferflux_cli.commands.embed import embed
 from inferflux_cli.commands.local import config, plugins
+from inferflux_cli.commands.login import login, logout
 from inferflux_cli.commands.models import models, tune
 from inferflux_cli.commands.responses import responses
 from inferflux_cli.commands.sse import sse
@@ -60,8 +62,8 @@ def cli() -> None:
 
 
 _COMMANDS = (
-    *(status, completion, chat, responses, embed),
-    *(models, tune, adapters, sse, plugins, config, audit),
+    *(status, login, logout, completion, chat, responses, embed),
+    *(models, tune, adapters, admin, sse, plugins, config, audit),
 )
 for _command in _COMMANDS:
     cli.add_command(_command)

@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
-from ipaddress import ip_address
 from typing import Any
 from urllib.parse import quote
 
 import httpx2
 
+from inferflux_cli.addresses import is_loopback
 from inferflux_cli.errors import ApiError, CliError, UnreachableError, api_error
 from inferflux_cli.event_stream import StreamEvent, read_events
+from inferflux_cli.login.session import credential
 from inferflux_cli.settings import Settings
-from inferflux_cli.shapes import as_objects
+from inferflux_cli.shapes import as_objects, json_object
 
-__all__ = ["Client", "json_object"]
+__all__ = ["Client"]
 
 _CONNECT_SECONDS = 5.0
 _START_HINT = (
@@ -35,7 +36,8 @@ class Client:
     def __init__(self, settings: Settings) -> None:
         self.url = settings.url
         self._timeout = settings.timeout
-        headers = {"Authorization": f"Bearer {settings.api_key}"} if settings.api_key else {}
+        key = credential(settings)
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._http = httpx2.Client(
             base_url=settings.url,
             headers=headers,
@@ -43,7 +45,7 @@ class Client:
                 settings.timeout, connect=min(settings.timeout, _CONNECT_SECONDS)
             ),
             # A key meant for this machine must not travel through a proxy of the environment.
-            trust_env=not _is_loopback(httpx2.URL(settings.url).host),
+            trust_env=not is_loopback(httpx2.URL(settings.url).host),
         )
 
     def __enter__(self) -> Client:
@@ -81,6 +83,13 @@ class Client:
     def delete_text(self, path: str, body: dict[str, Any] | None = None) -> str:
         """Delete, perhaps what `body` names, and return the answer as it is."""
         return self._text("DELETE", path, body)
+
+    def change(
+        self, method: str, path: str, body: dict[str, Any] | None, generation: int | None
+    ) -> dict[str, Any]:
+        """Change what has generations, if it still is of the one given, and return the answer's object."""
+        headers = None if generation is None else {"If-Match": f'"{generation}"'}
+        return json_object(self._text(method, path, body, headers))
 
     @contextmanager
     def stream(
@@ -132,17 +141,26 @@ class Client:
                 return None
             raise
 
-    def _text(self, method: str, path: str, body: dict[str, Any] | None = None) -> str:
-        content, headers = (None, {}) if body is None else (_encode(body), _JSON)
+    def _text(
+        self,
+        method: str,
+        path: str,
+        body: dict[str, Any] | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> str:
+        content, kind = (None, {}) if body is None else (_encode(body), _JSON)
         with self._transport():
-            response = self._http.request(method, path, content=content, headers=headers)
+            response = self._http.request(
+                method, path, content=content, headers=kind | (headers or {})
+            )
         self._check(response, path)
         return response.text
 
     def _check(self, response: httpx2.Response, path: str) -> None:
         if response.status_code == 200:
             return
-        error = api_error(response.status_code, response.headers, response.text, path)
+        method = response.request.method
+        error = api_error(response.status_code, response.headers, response.text, path, method)
         if response.status_code == 404 and error.body.get("code") == "model_not_found":
             with suppress(CliError):
                 names = ", ".join(str(m.get("id")) for m in self.models())
@@ -168,25 +186,11 @@ class Client:
 
 _JSON = {"Content-Type": "application/json"}
 _STREAM = {"Accept": "text/event-stream, application/x-ndjson, application/json"}
-_WRONG = "does the address belong to an InferFlux server?"
 
 
 def _encode(body: dict[str, Any]) -> bytes:
     # ASCII escapes carry even the lone surrogates that stand for undecodable argument bytes.
     return json.dumps(body).encode("ascii")
-
-
-def json_object(text: str) -> dict[str, Any]:
-    """Read a JSON object.
-
-    Raises:
-        CliError: `text` is something else.
-    """
-    with suppress(ValueError, RecursionError):
-        value = json.loads(text)
-        if isinstance(value, dict):
-            return value
-    raise CliError("the server's answer is not a JSON object", hint=_WRONG)
 
 
 def _chunks(
@@ -202,10 +206,3 @@ def _chunks(
         if chunk.get("type") in last:
             return
     raise CliError("the server closed the stream before the answer was complete")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

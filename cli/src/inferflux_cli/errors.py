@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,7 +18,8 @@ _SCOPE_BY_PREFIX = {
     "/api/chat": "generate",
     "/api/generate": "generate",
     "/api/embed": "generate",
-    "/v1/admin": "admin",
+    "/v1/admin/audit": "audit:read",
+    "/v1/admin": "policy:write",
     "/v1/load_lora_adapter": "adapters:write",
     "/v1/unload_lora_adapter": "adapters:write",
     "/v1/models/load": "models:write",
@@ -27,6 +29,7 @@ _SCOPE_BY_PREFIX = {
     "/api/copy": "models:write",
     "/api/delete": "models:write",
 }
+_NAMED_SCOPE = re.compile(r"\bscope '([a-z:]+)'")
 
 
 class CliError(Exception):
@@ -81,18 +84,22 @@ class ApiError(CliError):
         return {**self.body, **super().to_json(), "status": self.status}
 
 
-def api_error(status: int, headers: Mapping[str, str], content: str, path: str) -> ApiError:
+def api_error(
+    status: int, headers: Mapping[str, str], content: str, path: str, method: str = "POST"
+) -> ApiError:
     """Turn an error response into an exception.
 
     Args:
         status: HTTP status; 200 for an error inside a stream.
         headers: response headers, looked up in lower case.
         content: response body, `{"error": {...}}` from a server of ours.
-        path: request path; decides which scope a 403 is about.
+        path: request path; with the method it decides which scope a 403 is about that names none.
+        method: of the request.
     """
     body = _error_object(content)
     message = str(body.get("message") or f"HTTP {status} from {path}")
-    return ApiError(message, status=status, body=body, hint=_hint(status, headers, body, path))
+    scope = _scope(method, path, message) if status == 403 else None
+    return ApiError(message, status=status, body=body, hint=_hint(status, headers, body, scope))
 
 
 def _error_object(content: str) -> dict[str, Any]:
@@ -107,13 +114,15 @@ def _error_object(content: str) -> dict[str, Any]:
 
 
 def _hint(
-    status: int, headers: Mapping[str, str], body: Mapping[str, Any], path: str
+    status: int, headers: Mapping[str, str], body: Mapping[str, Any], scope: str | None
 ) -> str | None:
     if status == 401:
-        return "set INFERCTL_API_KEY or pass --api-key"
-    if status == 403:
-        scope = next((s for p, s in _SCOPE_BY_PREFIX.items() if path.startswith(p)), "read")
-        return f"this needs a key with the scope `{scope}` (auth.api_keys[].scopes on the server)"
+        return "set INFERCTL_API_KEY or pass --api-key, or log in: inferctl login --help"
+    if scope is not None:
+        return (
+            f"this needs a key with the scope `{scope}`"
+            " (auth.api_keys[].scopes on the server, or inferctl admin api-keys)"
+        )
     if status in (429, 503):
         after = headers.get("retry-after")
         wait = f"{after} s" if after and after.isdigit() else after
@@ -121,3 +130,13 @@ def _hint(
     if body.get("code") == "context_length_exceeded":
         return "shorten the prompt, lower --max-tokens, or use /clear in a chat"
     return None
+
+
+def _scope(method: str, path: str, message: str) -> str | None:
+    """Which scope was missing; None if it was something else."""
+    if named := _NAMED_SCOPE.search(message):
+        return named[1]
+    if message.endswith("is disabled"):
+        return None
+    scope = next((s for p, s in _SCOPE_BY_PREFIX.items() if path.startswith(p)), "read")
+    return "policy:read" if scope == "policy:write" and method == "GET" else scope

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import suppress
 from typing import Any
 
-__all__ = ["as_object", "as_objects", "as_text"]
+from inferflux_cli.errors import CliError
+
+__all__ = ["as_object", "as_objects", "as_text", "json_object"]
 
 
 def as_object(value: object) -> dict[str, Any]:
@@ -20,3 +24,19 @@ def as_objects(value: object) -> list[dict[str, Any]]:
 def as_text(value: object) -> str:
     """Return a text; an empty one for anything else."""
     return value if isinstance(value, str) else ""
+
+
+def json_object(text: str) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        CliError: `text` is something else.
+    """
+    with suppress(ValueError, RecursionError):
+        value = json.loads(text)
+        if isinstance(value, dict):
+            return value
+    raise CliError(
+        "the server's answer is not a JSON object",
+        hint="does the address belong to an InferFlux server?",
+    )

@@ -40,6 +40,7 @@ class Principal:
         roles: names of bundles of scopes. The server adds their scopes, as its policy has them at the
             time; a name that it does not know adds nothing.
         models: that it may use; None for all.
+        expires_at: Unix seconds after which it is nobody, if that is known.
     """
 
     subject: str
@@ -48,6 +49,7 @@ class Principal:
     provider: str = ""
     roles: frozenset[str] = frozenset()
     models: frozenset[str] | None = None
+    expires_at: float | None = None
 
     def allows(self, scope: str) -> bool:
         """Whether the principal holds `scope`, or one that implies it."""
@@ -69,6 +71,7 @@ class AuthProvider(Protocol):
 
         Raises:
             AuthenticationError: the credential is of this provider's kind and invalid.
+            AuthenticationUnavailableError: it cannot be checked just now.
         """
 
     async def stop(self) -> None:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 __all__ = [
     "AuthenticationError",
+    "AuthenticationUnavailableError",
     "ConfigError",
+    "ConflictError",
     "ContextLengthExceededError",
     "EngineError",
     "EngineUnavailableError",
@@ -25,6 +27,8 @@ __all__ = [
     "PayloadTooLargeError",
     "PermissionDeniedError",
     "PluginError",
+    "PolicyUnavailableError",
+    "PreconditionFailedError",
     "QueueFullError",
     "RateLimitedError",
     "StartupError",
@@ -89,6 +93,13 @@ class AuthenticationError(InferFluxError):
     code = "invalid_api_key"
 
 
+class AuthenticationUnavailableError(InferFluxError):
+    """A credential cannot be checked just now; nobody gets in unchecked."""
+
+    status = 503
+    code = "authentication_unavailable"
+
+
 class PermissionDeniedError(InferFluxError):
     """The principal is known and lacks the scope."""
 
@@ -107,6 +118,27 @@ class ModelNotFoundError(NotFoundError):
     """No model of that name is served here."""
 
     code = "model_not_found"
+
+
+class ConflictError(InferFluxError):
+    """What is there does not allow it."""
+
+    status = 409
+    code = "conflict"
+
+
+class PreconditionFailedError(InferFluxError):
+    """Somebody else was quicker: what was to be changed is no longer what the caller saw."""
+
+    status = 412
+    code = "precondition_failed"
+
+
+class PolicyUnavailableError(InferFluxError):
+    """The policy store cannot be read or written just now."""
+
+    status = 503
+    code = "policy_unavailable"
 
 
 class ModelInUseError(InferFluxError):

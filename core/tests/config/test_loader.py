@@ -250,12 +250,14 @@ def test_paths_stay_relative_to_the_working_directory(write: Write) -> None:
 
 
 def test_a_representation_holds_no_key(write: Write) -> None:
-    path = write("auth: {api_keys: [{key: hunter2, scopes: [read], name: ci}]}\n")
+    keys = "api_keys: [{key: hunter2, scopes: [read], name: ci}]"
+    oidc = "oidc: {introspection: {client_secret: hunter2}}"
+    path = write(f"auth: {{{keys}, {oidc}}}\n")
 
-    text = repr(load_config(path, {}, []))
+    config = load_config(path, {}, [])
 
-    assert "name='ci'" in text
-    assert "hunter2" not in text
+    assert "name='ci'" in repr(config.auth.api_keys)
+    assert "hunter2" not in repr(config) + repr(config.auth.api_keys)
 
 
 SECTIONS = ["server", "model", "models", "runtime", "auth", "guardrails", "audit", "plugins"]

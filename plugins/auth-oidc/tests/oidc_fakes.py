@@ -9,7 +9,9 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import parse_qsl
 
+import msgspec
 from joserfc.jwk import ECKey, Key, OKPKey, RSAKey
 from joserfc.jws import JWSRegistry
 
@@ -20,6 +22,7 @@ NOW = 1_800_000_000
 AUDIENCE = "inferflux"
 DISCOVERY = "/.well-known/openid-configuration"
 KEYS = "/keys"
+INTROSPECTION = "/introspect"
 
 RSA = RSAKey.generate_key(2048, {"kid": "rsa", "use": "sig"})
 RSA_OTHER = RSAKey.generate_key(2048, {"kid": "rsa-2"})
@@ -39,15 +42,22 @@ class Clock:
         return self.now
 
 
+class _Server(ThreadingHTTPServer):
+    # Room for those who knock at once; the others would come again after a second.
+    request_queue_size = 256
+
+
 class Issuer:
-    """Serves discovery and keys, or whatever `answers` says instead."""
+    """Serves discovery and keys, and what it knows about opaque `tokens`; or what `answers` says instead."""
 
     def __init__(self) -> None:
         self.keys: list[Key] = [RSA, EC, ED]
         self.answers: dict[str, Answer] = {}
         self.requests: list[str] = []
+        self.tokens: dict[str, dict[str, Any]] = {}
+        self.questions: list[dict[str, str]] = []
         self.closing = threading.Event()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server = _Server(("127.0.0.1", 0), self._handler())
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
         self._thread.start()
 
@@ -79,9 +89,23 @@ class Issuer:
     def documents(self) -> dict[str, Any]:
         public = [key.as_dict(private=False) for key in self.keys]
         return {
-            DISCOVERY: {"issuer": self.url, "jwks_uri": self.url + KEYS},
+            DISCOVERY: {
+                "issuer": self.url,
+                "jwks_uri": self.url + KEYS,
+                "introspection_endpoint": self.url + INTROSPECTION,
+            },
             KEYS: {"keys": public},
         }
+
+    def opaque(self, token: str, **claims: Any) -> str:
+        """Make an opaque token known; returns it."""
+        about = self.claims(**{"active": True, "token_type": "Bearer", **claims})
+        self.tokens[token] = about
+        return token
+
+    def introspect(self, form: dict[str, str]) -> dict[str, Any]:
+        self.questions.append(form)
+        return self.tokens.get(form["token"], {"active": False})
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         issuer = self
@@ -94,6 +118,16 @@ class Issuer:
                     answer(self)
                 else:
                     reply(self, json.dumps(issuer.documents()[self.path]).encode())
+
+            def do_POST(self) -> None:
+                issuer.requests.append(self.path)
+                body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+                form = dict(parse_qsl(body), authorization=self.headers["Authorization"])
+                answer = issuer.answers.get(self.path)
+                if answer is not None:
+                    answer(self)
+                else:
+                    reply(self, json.dumps(issuer.introspect(form)).encode())
 
             def log_message(self, *_: object) -> None:
                 pass
@@ -133,7 +167,8 @@ async def running(
     issuer: Issuer, clock: Clock | None = None, now: float = NOW, **options: Any
 ) -> AsyncIterator[OIDCProvider]:
     """A started provider for the tokens of `issuer`, at Unix time `now`."""
-    config = OIDCConfig(**{"issuer": issuer.url, "audience": AUDIENCE, **options})
+    given = {"issuer": issuer.url, "audience": AUDIENCE, **options}
+    config = msgspec.convert(given, OIDCConfig)
     provider = OIDCProvider(config, wall_clock=lambda: now, clock=clock or Clock())
     await provider.start()
     try:

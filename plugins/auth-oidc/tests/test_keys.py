@@ -23,7 +23,11 @@ from oidc_fakes import (
 )
 
 from inferflux_auth_oidc import fetch
-from inferflux_core.errors import AuthenticationError, ConfigError
+from inferflux_core.errors import (
+    AuthenticationError,
+    AuthenticationUnavailableError,
+    ConfigError,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -106,6 +110,7 @@ TROUBLE = {
     "list": fixed(b"[]"),
     "nested": fixed(b"[" * 100_000),
     "huge": huge,
+    "10 MB": fixed(b" " * 10_000_000),
     "bomb": fixed(gzip.compress(b" " * 10_000_000), Content_Encoding="gzip"),
     "no keys": fixed(b'{"keys": []}'),
     "keys that are none": fixed(b'{"keys": [null, 7, "x", {}, {"kty": "RSA"}, {"kty": "?"}]}'),
@@ -146,7 +151,7 @@ async def test_without_any_keys_tokens_are_refused_until_the_issuer_recovers(
     issuer.answers[KEYS] = lambda handler: TROUBLE[trouble](handler, issuer)
     async with running(issuer, clock) as provider:
         for _ in range(3):
-            with pytest.raises(AuthenticationError, match="at the moment"):
+            with pytest.raises(AuthenticationUnavailableError, match="at the moment"):
                 await provider.authenticate(issuer.token())
         assert issuer.requests.count(KEYS) == 1
         issuer.answers.clear()
@@ -160,7 +165,7 @@ async def test_known_keys_do_not_serve_for_ever(issuer: Issuer, clock: Clock) ->
         clock.now += 86_400
         assert await provider.authenticate(issuer.token()) is not None
         clock.now += 1
-        with pytest.raises(AuthenticationError, match="at the moment"):
+        with pytest.raises(AuthenticationUnavailableError, match="at the moment"):
             await provider.authenticate(issuer.token())
 
 
@@ -204,7 +209,17 @@ async def test_a_caller_who_hangs_up_does_not_cancel_the_fetch(
 
 
 @pytest.mark.parametrize(
-    "address", ["http://169.254.169.254/keys", "file:///etc/passwd", "//x", "ftp://x", 7, None, ""]
+    "address",
+    [
+        "http://169.254.169.254/keys",
+        "file:///etc/passwd",
+        "http://[",
+        "//x",
+        "ftp://x",
+        7,
+        None,
+        "",
+    ],
 )
 async def test_keys_are_fetched_from_safe_addresses_only(
     issuer: Issuer, address: object, caplog: pytest.LogCaptureFixture
@@ -220,7 +235,7 @@ async def test_an_unreachable_issuer_is_a_warning_at_start(
 ) -> None:
     issuer.close()
     async with running(issuer) as provider:
-        with pytest.raises(AuthenticationError, match="at the moment"):
+        with pytest.raises(AuthenticationUnavailableError, match="at the moment"):
             await provider.authenticate(issuer.token())
     assert "cannot fetch the keys" in caplog.text
 

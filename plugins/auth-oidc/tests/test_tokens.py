@@ -246,6 +246,10 @@ async def test_the_tenant_comes_from_its_claim_or_nowhere(issuer: Issuer) -> Non
         for org in (None, "", 7):
             with pytest.raises(AuthenticationError, match="org"):
                 await provider.authenticate(issuer.token(org=org))
+    async with running(issuer, tenant="acme") as provider:
+        principal = await provider.authenticate(issuer.token(org="other"))
+        assert principal is not None
+        assert principal.tenant == "acme"
 
 
 async def test_short_rsa_keys_are_refused_and_the_others_serve(issuer: Issuer) -> None:
@@ -272,3 +276,95 @@ async def test_keys_of_other_use_are_refused(issuer: Issuer) -> None:
                     sign({"alg": "RS256", "kid": key_id}, issuer.claims(), key)
                 )
     assert KEYS in issuer.requests
+
+
+@pytest.mark.parametrize(
+    ("header", "claims"),
+    [
+        ({"typ": "JWT"}, {}),
+        ({"typ": "at+jwt"}, {}),
+        ({"typ": "application/AT+JWT"}, {}),
+        ({"typ": "JWT"}, {"typ": "Bearer"}),
+        ({"typ": "at+jwt"}, {"nonce": "n"}),
+    ],
+)
+async def test_access_tokens_by_any_name(
+    issuer: Issuer, header: dict[str, Any], claims: dict[str, Any]
+) -> None:
+    token = sign({"alg": "RS256", "kid": "rsa", **header}, issuer.claims(**claims), RSA)
+    async with running(issuer) as provider:
+        assert await provider.authenticate(token) is not None
+
+
+@pytest.mark.parametrize(
+    ("header", "claims", "complaint"),
+    [
+        ({"typ": "JWT"}, {"nonce": "n"}, "ID token"),
+        ({}, {"at_hash": "x"}, "ID token"),
+        ({}, {"c_hash": "x"}, "ID token"),
+        ({"typ": "JWT"}, {"typ": "ID"}, "ID token"),
+        ({"typ": "logout+jwt"}, {}, "not an access token"),
+        ({"typ": "dpop+jwt"}, {}, "not an access token"),
+        ({"typ": 7}, {}, "not an access token"),
+        ({"typ": "at+jwt"}, {"cnf": {"jkt": "x"}}, "bound to a key"),
+        ({}, {"cnf": None}, "bound to a key"),
+    ],
+)
+async def test_tokens_for_another_purpose_are_refused(
+    issuer: Issuer, header: dict[str, Any], claims: dict[str, Any], complaint: str
+) -> None:
+    said = {**issuer.claims(), **claims}
+    token = sign({"alg": "RS256", "kid": "rsa", **header}, said, RSA)
+    async with running(issuer) as provider:
+        with pytest.raises(AuthenticationError, match=complaint):
+            await provider.authenticate(token)
+
+
+KEYCLOAK = {
+    "realm_access": {"roles": ["operators", "offline_access"]},
+    "resource_access": {"inferflux": {"roles": ["auditors"]}},
+}
+
+
+@pytest.mark.parametrize(
+    ("options", "claims", "roles"),
+    [
+        ({}, {"roles": ["operators"]}, set()),
+        ({"role_claim": "roles"}, {"roles": ["operators"]}, {"operators"}),
+        ({"role_claim": "roles"}, {"roles": "operators auditors "}, {"operators", "auditors"}),
+        ({"role_claim": "roles"}, {}, set()),
+        ({"role_claim": "realm_access.roles"}, KEYCLOAK, {"operators", "offline_access"}),
+        ({"role_claim": "resource_access.inferflux.roles"}, KEYCLOAK, {"auditors"}),
+        ({"role_claim": "resource_access.other.roles"}, KEYCLOAK, set()),
+        ({"role_claim": "realm_access.roles.0"}, KEYCLOAK, set()),
+        ({"role_claim": "https://acme.com/r"}, {"https://acme.com/r": ["x"]}, {"x"}),
+        (
+            {"role_claim": "groups", "role_map": {"/staff": ["operators", "readers"]}},
+            {"groups": ["/staff", "operators"]},
+            {"operators", "readers"},
+        ),
+    ],
+)
+async def test_roles(
+    issuer: Issuer, options: dict[str, Any], claims: dict[str, Any], roles: set[str]
+) -> None:
+    async with running(issuer, **options) as provider:
+        principal = await provider.authenticate(issuer.token(**claims))
+    assert principal is not None
+    assert principal.roles == roles
+
+
+@pytest.mark.parametrize("roles", [7, {"a": 1}, ["operators", 7], None])
+async def test_roles_that_make_no_sense_are_refused(issuer: Issuer, roles: object) -> None:
+    token = sign({"alg": "RS256", "kid": "rsa"}, {**issuer.claims(), "roles": roles}, RSA)
+    async with running(issuer, role_claim="roles") as provider:
+        with pytest.raises(AuthenticationError, match="roles"):
+            await provider.authenticate(token)
+
+
+async def test_values_of_a_claim_stand_for_scopes(issuer: Issuer) -> None:
+    options = {"scope_claim": "org.groups", "scope_map": {"ml": ["generate", "read"], "x": []}}
+    async with running(issuer, **options) as provider:
+        principal = await provider.authenticate(issuer.token(org={"groups": ["ml", "x", "admin"]}))
+    assert principal is not None
+    assert principal.scopes == {"generate", "read"}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from litestar.connection import ASGIConnection
@@ -11,7 +13,14 @@ from litestar.handlers.base import BaseRouteHandler
 from litestar.routes import HTTPRoute
 
 from inferflux_api.governance.audit.actions import CURRENT
-from inferflux_api.governance.policy import Policy, credential_digest, new_policy
+from inferflux_api.governance.policy.document import (
+    Policy,
+    PolicyKey,
+    PolicyTenant,
+    credential_digest,
+    new_policy,
+    scopes_of,
+)
 from inferflux_core.auth import SCOPES, AuthProvider, Principal
 from inferflux_core.config import API_KEYS
 from inferflux_core.config.schema import ApiKeyConfig
@@ -19,6 +28,7 @@ from inferflux_core.errors import AuthenticationError, PermissionDeniedError
 
 __all__ = [
     "PUBLIC",
+    "Access",
     "ApiKeys",
     "Authenticator",
     "authorise",
@@ -34,65 +44,140 @@ _HOW = "send it as `Authorization: Bearer KEY`"
 
 
 class ApiKeys:
-    """The keys of the configuration and those of the policy store.
+    """The keys of the configuration and those of the policy.
 
-    Keeps keyed hashes only, all with the pepper of the store, and compares in constant time.
+    Keeps keyed hashes only, all with the pepper of the policy, and finds keys by hash.
 
     Args:
         keys: of the configuration.
-        policy: of the store, if there is one.
-        roles: scopes by the names that keys of the configuration may give for them.
+        policy: in force.
+        clock: Unix time in seconds.
     """
 
     def __init__(
         self,
         keys: Sequence[ApiKeyConfig],
         policy: Policy | None = None,
-        roles: Mapping[str, Sequence[str]] | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         policy = policy or new_policy()
+        self._clock = clock
         self._pepper = policy.pepper
-        self._principals = {
-            key.digest: _principal(key.name, key.scopes, key.tenant) for key in policy.api_keys
-        }
+        self._by_digest = {key.digest: _principal_of(key) for key in policy.api_keys}
         for index, key in enumerate(keys):
             digest = credential_digest(self._pepper, key.key)
-            scopes = {*key.scopes, *(s for role in key.roles for s in (roles or {})[role])}
-            self._principals[digest] = _principal(key.name or f"key-{index}", scopes, key.tenant)
+            self._by_digest[digest] = Principal(
+                subject=key.name or f"key-{index}",
+                scopes=frozenset(key.scopes),
+                tenant=key.tenant,
+                provider=API_KEYS,
+                roles=frozenset(key.roles),
+            )
+        self._by_name = {(p.subject, p.tenant): p for p in self._by_digest.values()}
 
-    async def start(self) -> None:
-        """Nothing to fetch."""
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._by_digest)
 
-    async def authenticate(self, credential: str) -> Principal | None:
-        """The key's principal, or None."""
+    def find(self, credential: str) -> Principal | None:
+        """The key's principal, or None.
+
+        Raises:
+            AuthenticationError: it has expired.
+        """
         # The dictionary is searched by keyed hash, so timing says nothing about any key.
-        return self._principals.get(credential_digest(self._pepper, credential))
+        return self._lasting(self._by_digest.get(credential_digest(self._pepper, credential)))
 
-    async def stop(self) -> None:
-        """Nothing to release."""
+    def again(self, principal: Principal) -> Principal | None:
+        """The principal of a key that was found before, as the key is now.
+
+        Raises:
+            AuthenticationError: it has expired.
+        """
+        return self._lasting(self._by_name.get((principal.subject, principal.tenant)))
+
+    def _lasting(self, principal: Principal | None) -> Principal | None:
+        if principal and principal.expires_at and principal.expires_at <= self._clock():
+            raise AuthenticationError("the API key has expired")
+        return principal
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What the policy in force says of callers.
+
+    Attributes:
+        keys: that are known.
+        roles: the scopes they stand for.
+        tenants: by name, where something is said of them.
+    """
+
+    keys: ApiKeys
+    roles: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    tenants: Mapping[str, PolicyTenant] = field(default_factory=dict)
+
+    def complete(self, principal: Principal) -> Principal:
+        """A principal with the scopes of its roles, and what its tenant may not.
+
+        Raises:
+            PermissionDeniedError: its tenant may nothing.
+        """
+        if principal.roles:
+            scopes = scopes_of(principal.scopes, principal.roles, self.roles)
+            principal = replace(principal, scopes=scopes)
+        tenant = self.tenants.get(principal.tenant)
+        if tenant is None:
+            return principal
+        if tenant.disabled:
+            raise PermissionDeniedError(f"the tenant '{principal.tenant}' is disabled")
+        if tenant.models is None:
+            return principal
+        models = frozenset(tenant.models)
+        if principal.models is not None:
+            models &= principal.models
+        return replace(principal, models=models)
 
 
 class Authenticator:
-    """Asks the configured providers in order."""
+    """Asks the providers in order.
 
-    def __init__(self, providers: Sequence[AuthProvider]) -> None:
+    Attributes:
+        access: what the policy says; may be replaced at any time, and holds from the next request on.
+
+    Args:
+        providers: by name; None stands for the API keys of `access`.
+        access: see above.
+        clock: Unix time in seconds.
+    """
+
+    def __init__(
+        self,
+        providers: Sequence[AuthProvider | None],
+        access: Access,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._providers = providers
+        self._clock = clock
+        self.access = access
 
     async def start(self) -> None:
         """Start every provider."""
         for provider in self._providers:
-            await provider.start()
+            if provider is not None:
+                await provider.start()
 
     async def stop(self) -> None:
         """Stop every provider."""
         for provider in self._providers:
-            await provider.stop()
+            if provider is not None:
+                await provider.stop()
 
     async def authenticate(self, connection: ASGIConnection[Any, Any, Any, Any]) -> Principal:
         """The principal behind a request.
 
         Raises:
             AuthenticationError: there is no credential, or nobody accepts it.
+            PermissionDeniedError: see `Access.complete`.
         """
         headers = connection.headers
         given = credential_of(headers.getall("authorization", []), headers.get("x-api-key", ""))
@@ -103,12 +188,36 @@ class Authenticator:
 
         Raises:
             AuthenticationError: nobody accepts it.
+            PermissionDeniedError: see `Access.complete`.
         """
         for provider in self._providers:
-            principal = await provider.authenticate(credential)
+            principal = (
+                self.access.keys.find(credential)
+                if provider is None
+                else await provider.authenticate(credential)
+            )
             if principal is not None:
-                return principal
+                # Of now: the policy may have changed while a provider asked somebody else.
+                return self.access.complete(principal)
         raise AuthenticationError("the API key is not valid")
+
+    def renew(self, principal: Principal) -> Principal:
+        """A principal who was identified earlier, with what it may do now.
+
+        Connections and jobs outlive a request, and must not outlive a key.
+
+        Raises:
+            AuthenticationError: its key was taken back, or what vouched for it has expired.
+            PermissionDeniedError: see `Access.complete`.
+        """
+        if principal.provider == API_KEYS:
+            found = self.access.keys.again(principal)
+            if found is None:
+                raise AuthenticationError("the API key is not valid any more")
+            return self.access.complete(found)
+        if principal.expires_at is not None and principal.expires_at <= self._clock():
+            raise AuthenticationError("the access token has expired; request a new one")
+        return self.access.complete(principal)
 
 
 def scope_of(handler: BaseRouteHandler) -> str:
@@ -193,5 +302,13 @@ def credential_of(authorization: Sequence[str], api_key: str) -> str:
     return api_key.strip()
 
 
-def _principal(subject: str, scopes: Iterable[str], tenant: str) -> Principal:
-    return Principal(subject, frozenset(scopes), tenant, API_KEYS)
+def _principal_of(key: PolicyKey) -> Principal:
+    return Principal(
+        subject=key.name,
+        scopes=frozenset(key.scopes),
+        tenant=key.tenant,
+        provider=API_KEYS,
+        roles=frozenset(key.roles),
+        models=None if key.models is None else frozenset(key.models),
+        expires_at=key.expires_at,
+    )

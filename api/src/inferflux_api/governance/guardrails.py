@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from inferflux_api.governance.filters import (
     ENFORCE,
@@ -24,7 +24,7 @@ from inferflux_core.errors import GuardrailBlockedError
 from inferflux_core.guardrails import Blocked, Direction, Guardrail, GuardrailContext, Reviewer
 from inferflux_core.plugins import PluginManager
 
-__all__ = ["GuardrailPipeline", "Inspection", "PromptCheck", "guardrail_pipeline"]
+__all__ = ["GuardrailPipeline", "GuardrailWorkshop", "Inspection", "PromptCheck"]
 
 _REVIEW_SECONDS: Final = 30.0
 """Of one review; reviewers have shorter limits of their own."""
@@ -103,11 +103,6 @@ class GuardrailPipeline:
             except Blocked:
                 objections[name] = True
         return objections
-
-    async def close(self) -> None:
-        """Let go of what reviewers hold."""
-        for reviewer in self.reviewers.values():
-            await reviewer.close()
 
 
 class Inspection:
@@ -231,18 +226,46 @@ def _refused(verdict: Blocked) -> GuardrailBlockedError:
     )
 
 
-def guardrail_pipeline(
-    config: Config, plugins: PluginManager, metrics: Metrics
-) -> GuardrailPipeline:
-    """The guardrails that a configuration asks for.
+class GuardrailWorkshop:
+    """Makes pipelines, one after the other, and gives each what the one before it can share.
 
-    Raises:
-        StartupError: one of them cannot be had.
+    Args:
+        plugins: where guardrails come from.
+        metrics: to count findings in.
     """
-    guardrails: dict[str, Guardrail | Reviewer] = {}
-    rules: dict[str, Rule] = {}
-    for name in guardrail_names(config):
-        spec = plugins.guardrail(name)
-        guardrails[name] = spec.factory(plugins.options(spec, guardrail_options(config, name)))
-        rules[name] = Rule(*guardrail_rule(config, name))
-    return GuardrailPipeline(guardrails, rules, metrics)
+
+    def __init__(self, plugins: PluginManager, metrics: Metrics) -> None:
+        self._plugins = plugins
+        self._metrics = metrics
+        self._made: dict[str, tuple[dict[str, Any], Guardrail | Reviewer]] = {}
+        self._reviewers: list[Reviewer] = []
+
+    def pipeline(self, config: Config) -> GuardrailPipeline:
+        """The guardrails that a configuration asks for.
+
+        Raises:
+            StartupError: one of them cannot be had.
+        """
+        made: dict[str, tuple[dict[str, Any], Guardrail | Reviewer]] = {}
+        for name in guardrail_names(config):
+            options = guardrail_options(config, name)
+            known = self._made.get(name)
+            made[name] = (
+                known if known and known[0] == options else (options, self._make(name, options))
+            )
+        rules = {name: Rule(*guardrail_rule(config, name)) for name in made}
+        self._made = made
+        return GuardrailPipeline({n: made[n][1] for n in made}, rules, self._metrics)
+
+    async def close(self) -> None:
+        """Let go of what reviewers hold."""
+        for reviewer in self._reviewers:
+            await reviewer.close()
+
+    def _make(self, name: str, options: dict[str, Any]) -> Guardrail | Reviewer:
+        spec = self._plugins.guardrail(name)
+        guardrail = spec.factory(self._plugins.options(spec, options))
+        if isinstance(guardrail, Reviewer):
+            # Requests that began earlier still ask it when another has taken its place.
+            self._reviewers.append(guardrail)
+        return guardrail

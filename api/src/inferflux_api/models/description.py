@@ -6,6 +6,7 @@ from typing import Any
 
 from inferflux_api.adapters import ServedAdapter
 from inferflux_api.models.served import ServedModel
+from inferflux_core.encrypted_adapters import adapter_name
 from inferflux_core.engine.protocol import ModelInfo
 
 __all__ = ["describe", "describe_adapter"]
@@ -51,7 +52,7 @@ def describe_adapter(adapter: ServedAdapter, model: ServedModel) -> dict[str, An
         "created": adapter.created,
         "owned_by": "inferflux",
         "parent": model.name,
-        "root": adapter.path.stem,
+        "root": adapter_name(adapter.path),
         "backend": model.backend,
         "state": model.state,
     }

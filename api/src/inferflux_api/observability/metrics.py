@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -157,6 +157,16 @@ class Metrics:
             "inferflux_audit_dropped",
             "Audit records that a sink did not get",
             ("sink",),
+            registry=registry,
+        )
+        self.policy_generation = Gauge(
+            "inferflux_policy_generation",
+            "Generation of the policy in force; the same on all replicas within a second",
+            registry=registry,
+        )
+        self.policy_age = Gauge(
+            "inferflux_policy_age_seconds",
+            "Since the policy in force was last known to be the newest",
             registry=registry,
         )
         self.prompt_tokens = Counter(

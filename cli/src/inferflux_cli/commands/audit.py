@@ -5,7 +5,7 @@ from __future__ import annotations
 import rich_click as click
 
 from inferflux_cli.commands._help import examples
-from inferflux_cli.commands.local import run_module
+from inferflux_cli.commands.local import as_path, run_module
 from inferflux_cli.settings import connection_options
 
 __all__ = ["audit"]
@@ -32,7 +32,7 @@ def audit() -> None:
 def tail(*, file: str, count: int, follow: bool) -> None:
     """Print the last records."""
     options = ["-n", str(count), *(["--follow"] if follow else [])]
-    run_module(*_MODULE, "tail", *options, _path(file))
+    run_module(*_MODULE, "tail", *options, as_path(file))
 
 
 @audit.command(
@@ -53,7 +53,7 @@ def tail(*, file: str, count: int, follow: bool) -> None:
 def search(*, files: tuple[str, ...], **wanted: str | None) -> None:
     """Print the records that match, oldest first."""
     options = [f"--{name}={value}" for name, value in wanted.items() if value is not None]
-    run_module(*_MODULE, "search", *options, *map(_path, files))
+    run_module(*_MODULE, "search", *options, *map(as_path, files))
 
 
 @audit.command(
@@ -76,9 +76,4 @@ def search(*, files: tuple[str, ...], **wanted: str | None) -> None:
 def verify(*, files: tuple[str, ...], keys: tuple[str, ...]) -> None:
     """Say whether a log is whole, or where it was changed. Full files are found beside it."""
     options = [f"--public-key={key}" for key in keys]
-    run_module(*_MODULE, "verify", *options, *map(_path, files))
-
-
-def _path(file: str) -> str:
-    """The same file, by a name that is no option."""
-    return f"./{file}" if file.startswith("-") else file
+    run_module(*_MODULE, "verify", *options, *map(as_path, files))

@@ -17,7 +17,7 @@ from inferflux_cli.commands._help import examples
 from inferflux_cli.errors import CliError
 from inferflux_cli.settings import connection_options, current_settings
 
-__all__ = ["config", "plugins", "run_module"]
+__all__ = ["as_path", "config", "plugins", "run_module"]
 
 _CORE = "inferflux_core"
 
@@ -100,6 +100,11 @@ def run_module(package: str, module: str, *arguments: str) -> None:
     command = [sys.executable, "-P", "-m", f"{package}.{module}", *arguments, *flags]
     code = subprocess.run(command, check=False).returncode  # noqa: S603 (a list, no shell)
     raise Exit(code if code >= 0 else 128 - code)
+
+
+def as_path(file: str) -> str:
+    """The same file, by a name that no program takes for an option."""
+    return f"./{file}" if file.startswith("-") else file
 
 
 def _installed(package: str, module: str) -> bool:

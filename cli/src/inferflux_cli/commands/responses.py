@@ -8,13 +8,13 @@ from urllib.parse import quote
 
 import rich_click as click
 
-from inferflux_cli.client import Client, json_object
+from inferflux_cli.client import Client
 from inferflux_cli.commands._help import examples
 from inferflux_cli.errors import ApiError
 from inferflux_cli.generation import explain_finish, with_model
 from inferflux_cli.render import Output
 from inferflux_cli.settings import connection_options, current_settings
-from inferflux_cli.shapes import as_object, as_objects, as_text
+from inferflux_cli.shapes import as_object, as_objects, as_text, json_object
 
 __all__ = ["responses"]
 

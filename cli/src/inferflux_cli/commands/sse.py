@@ -17,6 +17,7 @@ from inferflux_cli.client import Client
 from inferflux_cli.commands._help import examples
 from inferflux_cli.errors import ApiError, CliError, UnreachableError
 from inferflux_cli.files import read_text
+from inferflux_cli.login.session import credential
 from inferflux_cli.recording import TimedEvent, read_recording, recording
 from inferflux_cli.render import Output
 from inferflux_cli.settings import Settings, connection_options, current_settings
@@ -89,7 +90,7 @@ def _watch(
     url = _url(settings, target)
     there = replace(settings, url=_origin(url))
     trusted = there.url == _origin(httpx2.URL(settings.url))
-    with Client(there if trusted else replace(there, api_key=None)) as client:
+    with Client(replace(there, api_key=credential(settings) if trusted else None)) as client:
         started = time.monotonic()
         try:
             with (

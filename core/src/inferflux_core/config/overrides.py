@@ -31,8 +31,10 @@ ENVIRONMENT: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """The variables with a name of their own, and the key each one sets."""
 
-# Read elsewhere: the passphrase is never part of the tree, so that nothing can print it.
-_READ_ELSEWHERE: Final = frozenset({"INFERFLUX_POLICY_PASSPHRASE"})
+# Read elsewhere: passphrases are never part of the tree, so that nothing can print them.
+_READ_ELSEWHERE: Final = frozenset(
+    {"INFERFLUX_POLICY_PASSPHRASE", "INFERFLUX_POLICY_PASSPHRASE_NEXT"}
+)
 _ENGINE_PREFIX: Final = "INFERFLUX_ENGINE_"
 _SERVICE_LINK: Final = re.compile(r".*_(SERVICE_(HOST|PORT)(_.*)?|PORT(_\d+_(TCP|UDP)(_.*)?)?)")
 

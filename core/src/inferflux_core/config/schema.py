@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import Meta
@@ -10,6 +10,7 @@ from msgspec import Meta
 from inferflux_core.auth import Scope
 
 __all__ = [
+    "DEFAULT_POLICY_STORE",
     "AdapterConfig",
     "ApiKeyConfig",
     "AuditConfig",
@@ -32,6 +33,8 @@ __all__ = [
     "SpeculativeDecodingConfig",
     "json_schema",
 ]
+
+DEFAULT_POLICY_STORE: Final = "config/policy_store.conf"
 
 PositiveInt = Annotated[int, Meta(ge=1)]
 NonNegativeInt = Annotated[int, Meta(ge=0)]
@@ -83,6 +86,7 @@ class ModelConfig(Section, frozen=True):
 
     A model that is loaded on demand, or that has an `idle_ttl` in seconds, leaves memory when nobody
     uses it. Adapters are files; those in `adapters_folder` are loaded and unloaded as they come and go.
+    Encrypted ones need `adapters_key_file`.
     """
 
     path: str | None = None
@@ -92,6 +96,7 @@ class ModelConfig(Section, frozen=True):
     idle_ttl: Seconds | None = None
     adapters: list[AdapterConfig] = []
     adapters_folder: str | None = None
+    adapters_key_file: str | None = None
 
 
 class SpeculativeDecodingConfig(Section, frozen=True):
@@ -165,6 +170,10 @@ class AuthConfig(Section, frozen=True):
     api_keys: list[ApiKeyConfig] = []
     oidc: dict[str, Any] | None = None
     options: dict[str, dict[str, Any]] = {}
+
+    def __repr__(self) -> str:
+        """Leave the plugins' options out: some are secrets, and a representation ends up in logs."""
+        return f"AuthConfig(providers={self.providers!r}, roles={self.roles!r})"
 
 
 class GuardrailsConfig(Section, frozen=True):
@@ -284,7 +293,7 @@ class Config(Section, frozen=True):
     guardrails: GuardrailsConfig = GuardrailsConfig()
     rate_limit: RateLimitConfig = RateLimitConfig()
     audit: AuditConfig = AuditConfig()
-    policy_store: str | None = None
+    policy_store: str | None = DEFAULT_POLICY_STORE
     files: FilesConfig = FilesConfig()
     library: LibraryConfig = LibraryConfig()
     plugins: PluginsConfig = PluginsConfig()

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
-import os
-import shutil
-import stat
 import struct
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Final
 
+from inferflux_core.engine.adapter_copy import private_copy
 from inferflux_core.engine.protocol import AdapterUse
 from inferflux_core.engine.runner import AdapterHost, AdapterSet, ModelRunner
 from inferflux_core.errors import InvalidRequestError, ModelNotFoundError
@@ -26,8 +21,6 @@ MAX_ADAPTERS: Final = 8
 """Adapters that a request may stack."""
 
 _MAX_SCALE: Final = 10.0
-_DIGEST_BYTES: Final = 16
-_CHUNK_BYTES: Final = 1 << 20
 _SCALE: Final = struct.Struct("<f")
 _NEVER_IN_UTF8: Final = b"\xff"
 
@@ -58,15 +51,20 @@ class AdapterRegistry:
         self._by_handle: dict[int, _Adapter] = {}
         self._lock = threading.Lock()
 
-    def load(self, name: str, path: Path) -> None:
+    def load(self, name: str, path: Path, key_file: Path | None = None) -> None:
         """Load a file, and put it in the place of what had the name.
 
+        Args:
+            name: what requests say.
+            path: a GGUF file, plain or encrypted.
+            key_file: has the keys of encrypted ones.
+
         Raises:
-            InvalidRequestError: it cannot be read, is damaged, or was made for another model.
+            InvalidRequestError: it cannot be read or decrypted, is damaged, or was made for another model.
         """
         if self._host is None:
             raise InvalidRequestError("this model does not take adapters", param="lora_name")
-        with _private_copy(path) as (copy, digest):
+        with private_copy(path, key_file) as (copy, digest):
             adapter = _Adapter(self._host.load_adapter(copy), digest)
         with self._lock:
             before = self._by_name.get(name)
@@ -155,41 +153,3 @@ def _check(uses: Sequence[AdapterUse]) -> None:
 
 def _refuse(problem: str) -> None:
     raise InvalidRequestError(f"adapters {problem}", param="adapters")
-
-
-@contextmanager
-def _private_copy(path: Path) -> Iterator[tuple[Path, bytes]]:
-    """A copy that nobody changes while it is checked and loaded, and the digest of its content.
-
-    Yields:
-        A file of the same name, until the context ends, and 16 bytes.
-
-    Raises:
-        InvalidRequestError: the file cannot be read or copied.
-    """
-    with ExitStack() as stack:
-        try:
-            folder = stack.enter_context(TemporaryDirectory(prefix="inferflux-adapter-"))
-            copy = Path(folder) / path.name
-            digest = _copy(path, copy)
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise InvalidRequestError(
-                f"adapter {path.name} cannot be read: {reason}", param="lora_path"
-            ) from error
-        yield copy, digest
-
-
-def _copy(path: Path, copy: Path) -> bytes:
-    # Opening a pipe would wait for somebody to write to it, and the model with it.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb") as source, copy.open("w+b") as target:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise InvalidRequestError(f"{path.name} is not a regular file", param="lora_path")
-        shutil.copyfileobj(source, target, _CHUNK_BYTES)
-        target.seek(0)
-        return hashlib.file_digest(target, _new_digest).digest()
-
-
-def _new_digest() -> hashlib.blake2b:
-    return hashlib.blake2b(digest_size=_DIGEST_BYTES)

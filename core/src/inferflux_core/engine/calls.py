@@ -103,7 +103,8 @@ class CallHandler:
         if isinstance(call, Render):
             return Text(call_id=call.call_id, text=self._factory.rendered(call.prompt))
         if isinstance(call, LoadAdapter):
-            self._adapters.load(call.name, Path(call.path))
+            key_file = Path(call.key_file) if call.key_file else None
+            self._adapters.load(call.name, Path(call.path), key_file)
             return Done(call_id=call.call_id)
         if isinstance(call, UnloadAdapter):
             self._adapters.unload(call.name)

@@ -147,12 +147,14 @@ class Generate(_Frame, frozen=True):
 class LoadAdapter(_Frame, frozen=True):
     """Load a LoRA adapter from a file, or put it in the place of the one of that name.
 
-    Requests that run go on with the one they began with. Answered by `Done`.
+    Requests that run go on with the one they began with. Answered by `Done`. If the file is encrypted,
+    `key_file` has its key; keys themselves cross no wire.
     """
 
     call_id: int
     name: str
     path: str
+    key_file: str | None = None
 
 
 class UnloadAdapter(_Frame, frozen=True):

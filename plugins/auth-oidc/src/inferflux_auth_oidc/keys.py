@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +12,7 @@ import httpx2
 from joserfc.errors import JoseError, SecurityWarning
 from joserfc.jwk import Key, import_key
 
-from inferflux_auth_oidc.config import OIDCConfig, is_loopback
+from inferflux_auth_oidc.config import IssuerConfig, is_safe
 from inferflux_auth_oidc.fetch import FetchError, get_json
 from inferflux_auth_oidc.token import algorithm_model
 from inferflux_core.errors import ConfigError
@@ -35,12 +34,14 @@ class IssuerKeys:
     `max_stale`.
     """
 
-    def __init__(self, config: OIDCConfig, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, config: IssuerConfig, client: httpx2.AsyncClient, clock: Callable[[], float]
+    ) -> None:
         self._config = config
         self._clock = clock
-        # A proxy stands between this machine and others, not between it and itself.
-        self._client = httpx2.AsyncClient(trust_env=not is_loopback(config.issuer))
+        self._client = client
         self._keys: list[Key] = []
+        self._metadata: dict[str, Any] = {}
         self._fetched_at = -float("inf")
         self._next_fetch_at = -float("inf")
         self._failure: FetchError | None = None
@@ -65,11 +66,16 @@ class IssuerKeys:
             )
 
     async def stop(self) -> None:
-        """Drop what is under way and close connections."""
+        """Drop what is under way."""
         if self._fetching is not None:
             self._fetching.cancel()
             await asyncio.wait([self._fetching])
-        await self._client.aclose()
+
+    async def metadata(self) -> dict[str, Any]:
+        """The discovery document, as it was last seen; empty before it could be fetched."""
+        if not self._metadata:
+            await self._fetch_unless_cooling(wait=True)
+        return self._metadata
 
     async def find(self, key_id: str | None, algorithm: str) -> Key | None:
         """The key for a token, or None.
@@ -124,8 +130,9 @@ class IssuerKeys:
         metadata = await get_json(self._client, url)
         if metadata.get("issuer") != issuer:
             raise WrongIssuerError(f"{url}: the issuer calls itself {metadata.get('issuer')!r}")
+        self._metadata = metadata
         keys_url = metadata.get("jwks_uri")
-        if not isinstance(keys_url, str) or not _is_safe(keys_url, issuer):
+        if not isinstance(keys_url, str) or not is_safe(keys_url, issuer):
             raise FetchError(f"{url}: jwks_uri is not acceptable: {keys_url!r}")
         entries = (await get_json(self._client, keys_url)).get("keys")
         if not isinstance(entries, list):
@@ -134,10 +141,6 @@ class IssuerKeys:
         if not keys:
             raise FetchError(f"{keys_url}: no usable key")
         return keys
-
-
-def _is_safe(url: str, issuer: str) -> bool:
-    return url.startswith("https://") or (is_loopback(url) and is_loopback(issuer))
 
 
 def _import(entry: Any) -> Key | None:

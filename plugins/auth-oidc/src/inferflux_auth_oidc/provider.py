@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 
-from inferflux_auth_oidc.claims import principal_of
 from inferflux_auth_oidc.config import OIDCConfig, check
-from inferflux_auth_oidc.keys import IssuerKeys
-from inferflux_auth_oidc.token import Token, read_token, verify_signature
+from inferflux_auth_oidc.issuer import Issuer
+from inferflux_auth_oidc.token import Token, is_opaque, read_token
 from inferflux_core.auth import Principal
-from inferflux_core.errors import AuthenticationError
+from inferflux_core.errors import AuthenticationError, AuthenticationUnavailableError
 
 __all__ = ["OIDCProvider"]
 
 
 class OIDCProvider:
-    """Accepts access tokens that the configured issuer signed for this service.
+    """Accepts access tokens that a configured issuer made for this service.
 
-    Every token is checked in full on every request: there is no cache to poison or to go stale.
+    Every signed token is checked in full on every request: there is no cache to poison or to go stale.
+    What the issuer says about opaque ones is remembered for a moment.
 
     Args:
         config: whose tokens, and what they must say.
@@ -36,49 +37,57 @@ class OIDCProvider:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         check(config)
-        self._config = config
-        self._wall_clock = wall_clock
-        self._keys = IssuerKeys(config, clock)
+        self._issuers = {
+            # Two issuers may both know an `ada`: limits and audit log tell them apart by this name.
+            one.issuer: Issuer(
+                one, "oidc" if one is config else f"oidc:{one.issuer}", wall_clock, clock
+            )
+            for _, one in config.all()
+        }
 
     async def start(self) -> None:
-        """Fetch the issuer's keys; if it cannot be reached, warn and try again later."""
-        await self._keys.start()
+        """Fetch the issuers' keys; if one cannot be reached, warn and try again later.
+
+        Raises:
+            ConfigError: an issuer answers and gives another name for itself.
+        """
+        await asyncio.gather(*(issuer.start() for issuer in self._issuers.values()))
 
     async def stop(self) -> None:
         """Release connections and tasks."""
-        await self._keys.stop()
+        for issuer in self._issuers.values():
+            await issuer.stop()
 
     async def authenticate(self, credential: str) -> Principal | None:
-        """Return the caller, or None if the credential is no token of this issuer.
+        """Return the caller, or None if the credential is no token of these issuers.
 
         Raises:
             AuthenticationError: it claims to be one and is not valid.
+            AuthenticationUnavailableError: it cannot be checked just now.
         """
         token = read_token(credential)
-        if token is None or self._is_foreign(token):
-            return None
-        algorithm = self._algorithm(token)
-        key_id = token.header.get("kid")
-        if key_id is not None and not isinstance(key_id, str):
-            raise AuthenticationError("The access token names its key in an unusable way.")
-        key = await self._keys.find(key_id, algorithm)
-        if key is None:
-            raise AuthenticationError(
-                "The access token is signed with an unknown key; request a new one."
-                if self._keys.available
-                else "Access tokens cannot be checked at the moment; try again later."
-            )
-        verify_signature(token, key, algorithm)
-        return principal_of(token.claims, self._config, self._wall_clock())
+        if token is None:
+            return await self._introspect(credential) if is_opaque(credential) else None
+        issuer = self._issuer_of(token)
+        return None if issuer is None else await issuer.verify(token)
 
-    def _is_foreign(self, token: Token) -> bool:
-        issuer = token.claims.get("iss")
-        return isinstance(issuer, str) and issuer != self._config.issuer
+    def _issuer_of(self, token: Token) -> Issuer | None:
+        name = token.claims.get("iss")
+        if not isinstance(name, str):
+            raise AuthenticationError("The access token comes from another issuer.")
+        return self._issuers.get(name)
 
-    def _algorithm(self, token: Token) -> str:
-        algorithm = token.header["alg"]
-        if not isinstance(algorithm, str) or algorithm not in self._config.algorithms:
-            raise AuthenticationError("The access token is signed in a way that is not accepted.")
-        if "crit" in token.header:
-            raise AuthenticationError("The access token demands an extension that is unknown.")
-        return algorithm
+    async def _introspect(self, credential: str) -> Principal | None:
+        """Ask one issuer after another; one that is silent does not keep the next from knowing."""
+        silent: AuthenticationUnavailableError | None = None
+        for issuer in self._issuers.values():
+            try:
+                principal = await issuer.introspect(credential)
+            except AuthenticationUnavailableError as error:
+                silent = error
+            else:
+                if principal is not None:
+                    return principal
+        if silent is not None:
+            raise silent
+        return None

@@ -11,8 +11,8 @@ from typing import Final
 import httpx2
 import msgspec
 
+from inferflux_core.breaker import Breaker
 from inferflux_core.guardrails import Blocked, Direction, GuardrailContext
-from inferflux_guardrail_opa.breaker import Breaker
 from inferflux_guardrail_opa.cache import Cache
 from inferflux_guardrail_opa.config import OPAConfig, check_endpoint
 from inferflux_guardrail_opa.decision import AnswerError, question, verdict

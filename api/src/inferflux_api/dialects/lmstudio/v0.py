@@ -87,7 +87,8 @@ class _Completion(CompletionRenderer):
 async def list_models(request: Request[Any, Any, Any]) -> dict[str, Any]:
     """All models."""
     server: Server = request.app.state.server
-    data = await asyncio.to_thread(lambda: [*map(v0_model, server.engines)])
+    models = server.engines.seen_by(request.user)
+    data = await asyncio.to_thread(lambda: [*map(v0_model, models)])
     return {"object": "list", "data": data}
 
 
@@ -95,7 +96,7 @@ async def list_models(request: Request[Any, Any, Any]) -> dict[str, Any]:
 async def get_model(request: Request[Any, Any, Any], model_id: FromPath[str]) -> dict[str, Any]:
     """One model."""
     server: Server = request.app.state.server
-    target = server.engines.resolve(model_id.strip("/"))
+    target = server.engines.seen_by(request.user).resolve(model_id.strip("/"))
     return await asyncio.to_thread(v0_model, target.model)
 
 

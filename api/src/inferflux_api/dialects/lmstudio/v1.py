@@ -62,7 +62,7 @@ async def chat(request: Request[Any, Any, Any]) -> Response[Any]:
     body = await read_json(request, _chat, **server.body_limits)
     memory: ConversationMemory = request.app.state.lmstudio_memory
     messages = _messages(request.user, memory, body)
-    was_loaded = is_ready(server.engines.resolve(body.model).model)
+    was_loaded = is_ready(server.engines.seen_by(request.user).resolve(body.model).model)
     generation = await unless_disconnected(
         request.receive, _opened(server, request.user, body, messages)
     )

@@ -44,7 +44,8 @@ _unload = msgspec.json.Decoder(UnloadBody)
 async def list_models(request: Request[Any, Any, Any]) -> dict[str, Any]:
     """All models, and which of them are in memory."""
     server: Server = request.app.state.server
-    return {"models": await asyncio.to_thread(lambda: [*map(v1_model, server.engines)])}
+    models = server.engines.seen_by(request.user)
+    return {"models": await asyncio.to_thread(lambda: [*map(v1_model, models)])}
 
 
 @post(

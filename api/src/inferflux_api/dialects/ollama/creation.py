@@ -15,6 +15,7 @@ from inferflux_api.library.names import canonical
 from inferflux_api.library.store import Manifest
 from inferflux_api.library.transfer import Progress
 from inferflux_api.server import Server
+from inferflux_core.auth import Principal
 from inferflux_core.engine.chat_template import check_syntax
 from inferflux_core.errors import InvalidRequestError
 
@@ -42,7 +43,9 @@ def defaults_of(server: Server, target: Target) -> Defaults:
         ) from error
 
 
-async def create(server: Server, body: CreateBody) -> AsyncGenerator[Progress, None]:
+async def create(
+    server: Server, principal: Principal, body: CreateBody
+) -> AsyncGenerator[Progress, None]:
     """Make a model and serve it.
 
     Raises:
@@ -53,7 +56,7 @@ async def create(server: Server, body: CreateBody) -> AsyncGenerator[Progress, N
     name = canonical(body.required())
     changes = _changes(body)
     made: Manifest | None = None
-    async for step in _base(server, body, name):
+    async for step in _base(server, principal, body, name):
         if isinstance(step, Progress):
             yield step
         else:
@@ -71,7 +74,7 @@ async def create(server: Server, body: CreateBody) -> AsyncGenerator[Progress, N
 
 
 async def _base(
-    server: Server, body: CreateBody, name: str
+    server: Server, principal: Principal, body: CreateBody, name: str
 ) -> AsyncGenerator[Progress | Manifest, None]:
     """The manifest of what the request begins from; it comes last."""
     library, files = server.library, body.files
@@ -79,7 +82,7 @@ async def _base(
         if files:
             raise InvalidRequestError("choose one of `from` and `files`", param="files")
         yield Progress("reading model")
-        source = resolve(server.engines, body.from_)
+        source = resolve(server.engines.seen_by(principal), body.from_)
         if source.is_adapter:
             raise InvalidRequestError(
                 "this is the name of an adapter; begin from its model, and name its file in `adapters`",

@@ -49,7 +49,9 @@ async def create(request: Request[Any, Any, Any]) -> Response[Any]:
     """Make a model from another one, or from a file that was uploaded."""
     server: Server = request.app.state.server
     body = await read_json(request, _create, **server.body_limits)
-    return await _respond(request, created(server, body), streams=body.stream is not False)
+    return await _respond(
+        request, created(server, request.user, body), streams=body.stream is not False
+    )
 
 
 @post("/api/copy", status_code=200, opt={"scope": _SCOPE, "body": CopyBody}, tags=["Ollama"])
@@ -57,7 +59,7 @@ async def copy(request: Request[Any, Any, Any]) -> None:
     """Serve a model under another name too."""
     server: Server = request.app.state.server
     body = await read_json(request, _copy, **server.body_limits)
-    source = resolve(server.engines, body.source)
+    source = resolve(server.engines.seen_by(request.user), body.source)
     if source.is_adapter:
         raise InvalidRequestError("an adapter is not copied; it belongs to its model")
     await server.library.copy(source.model, body.destination)
@@ -68,7 +70,7 @@ async def remove(request: Request[Any, Any, Any]) -> None:
     """Forget a model, once those who use it are done."""
     server: Server = request.app.state.server
     body = await read_json(request, _delete, **server.body_limits)
-    target = resolve(server.engines, body.required())
+    target = resolve(server.engines.seen_by(request.user), body.required())
     if target.is_adapter:
         raise InvalidRequestError("this is an adapter; unload it with /v1/unload_lora_adapter")
     await server.library.delete(target.model)

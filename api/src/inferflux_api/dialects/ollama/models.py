@@ -13,7 +13,7 @@ from litestar import Request, get, head, post
 from inferflux_api.dialects.ollama.descriptions import details, digest, shown, tag
 from inferflux_api.dialects.ollama.names import resolve, with_tag
 from inferflux_api.dialects.ollama.schemas import ShowBody
-from inferflux_api.engines import Target
+from inferflux_api.engines import Target, VisibleModels
 from inferflux_api.http.body import read_json
 from inferflux_api.library.store import Manifest
 from inferflux_api.models.served import ServedModel
@@ -32,7 +32,10 @@ _show = msgspec.json.Decoder(ShowBody)
 async def tags(request: Request[Any, Any, Any]) -> dict[str, Any]:
     """All models and adapters, what changed last first."""
     server: Server = request.app.state.server
-    found = [(target, server.library.find(target.model)) for target in _targets(server)]
+    found = [
+        (target, server.library.find(target.model))
+        for target in _targets(server.engines.seen_by(request.user))
+    ]
     entries = await asyncio.to_thread(lambda: [tag(*each) for each in found])
     return {"models": sorted(entries, key=lambda entry: entry["modified_at"], reverse=True)}
 
@@ -48,7 +51,7 @@ async def show(request: Request[Any, Any, Any]) -> dict[str, Any]:
     server: Server = request.app.state.server
     body = await read_json(request, _show, **server.body_limits)
     name = body.required()
-    target = resolve(server.engines, name)
+    target = resolve(server.engines.seen_by(request.user), name)
     manifest = server.library.find(target.model)
     answer = await asyncio.to_thread(shown, target, manifest, verbose=body.verbose is True)
     if request.headers.get("user-agent", "").startswith("GitHubCopilotChat/"):
@@ -62,16 +65,14 @@ async def running(request: Request[Any, Any, Any]) -> dict[str, Any]:
     """The models in memory, those that stay longest first."""
     server: Server = request.app.state.server
     never = time.time() + _FOR_EVER
-    loaded = [model for model in server.engines if model.is_loaded]
+    loaded = [model for model in server.engines.seen_by(request.user) if model.is_loaded]
     loaded.sort(key=lambda model: model.expires_at or never, reverse=True)
     found = [(model, server.library.find(model)) for model in loaded]
     return {"models": await asyncio.to_thread(lambda: [_running(*each, never) for each in found])}
 
 
-def _targets(server: Server) -> Iterator[Target]:
-    for model in server.engines:
-        for name in (model.name, *(adapter.name for adapter in model.adapters)):
-            yield server.engines.resolve(name)
+def _targets(models: VisibleModels) -> Iterator[Target]:
+    return (models.resolve(name) for model in models for name in models.names(model))
 
 
 def _running(model: ServedModel, manifest: Manifest | None, never: float) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from inferflux_api.engines import EnginePool, Target
+from inferflux_api.engines import Target, VisibleModels
 from inferflux_api.library.names import LATEST, USUAL_PREFIXES
 from inferflux_core.errors import ModelNotFoundError
 
@@ -18,16 +18,16 @@ def with_tag(name: str) -> str:
     return name if ":" in name.rpartition("/")[2] else name + _LATEST
 
 
-def resolve(engines: EnginePool, name: str) -> Target:
+def resolve(models: VisibleModels, name: str) -> Target:
     """The model or adapter that a name stands for, whatever its case, with or without the usual tag.
 
     Raises:
         ModelNotFoundError: there is none.
     """
     for candidate in _spellings(name):
-        for known in _names(engines):
+        for known in (known for model in models for known in models.names(model)):
             if known.lower() == candidate:
-                return engines.resolve(known)
+                return models.resolve(known)
     raise ModelNotFoundError(f"model '{name}' not found")
 
 
@@ -38,9 +38,3 @@ def _spellings(name: str) -> Iterator[str]:
             bare = name.removeprefix(prefix)
             yield bare
             yield bare.removesuffix(_LATEST) if bare.endswith(_LATEST) else bare + _LATEST
-
-
-def _names(engines: EnginePool) -> Iterator[str]:
-    for model in engines:
-        yield model.name
-        yield from (adapter.name for adapter in model.adapters)

@@ -60,7 +60,7 @@ async def chat(request: Request[Any, Any, Any]) -> Response[Any]:
     """Answer a conversation; without messages, load the model or unload it."""
     server: Server = request.app.state.server
     body = await read_json(request, _chat, **server.body_limits)
-    target = resolve(server.engines, body.model)
+    target = resolve(server.engines.seen_by(request.user), body.model)
     if not body.messages:
         empty = {"message": {"role": "assistant", "content": ""}}
         return await _without_prompt(request, body, target, empty)
@@ -78,7 +78,7 @@ async def generate(request: Request[Any, Any, Any]) -> Response[Any]:
     """Answer a prompt; without one, load the model or unload it."""
     server: Server = request.app.state.server
     body = await read_json(request, _generate, **server.body_limits)
-    target = resolve(server.engines, body.model)
+    target = resolve(server.engines.seen_by(request.user), body.model)
     if not (body.prompt or body.suffix):
         return await _without_prompt(request, body, target, {"response": ""})
     wanted = generate_request(body, target.name, defaults_of(server, target))
@@ -94,7 +94,7 @@ async def embed(request: Request[Any, Any, Any]) -> Response[bytes]:
     server: Server = request.app.state.server
     body = await read_json(request, _embed, **server.body_limits)
     texts = [body.input] if isinstance(body.input, str) else body.input or []
-    target = resolve(server.engines, body.model)
+    target = resolve(server.engines.seen_by(request.user), body.model)
     apply_keep_alive(request.user, target.model, body.keep_alive)
     started = time.monotonic()
     answer: dict[str, Any] = {"model": body.model, "embeddings": []}
@@ -120,7 +120,7 @@ async def embeddings(request: Request[Any, Any, Any]) -> Response[bytes]:
     """Embed a text, as the model has it. The older way."""
     server: Server = request.app.state.server
     body = await read_json(request, _embeddings, **server.body_limits)
-    target = resolve(server.engines, body.model)
+    target = resolve(server.engines.seen_by(request.user), body.model)
     apply_keep_alive(request.user, target.model, body.keep_alive)
     if not body.prompt:
         await _loaded(request, target)

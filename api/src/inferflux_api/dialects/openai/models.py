@@ -55,15 +55,16 @@ _unload_decoder = msgspec.json.Decoder(UnloadModel)
 async def list_models(request: Request[Any, Any, Any]) -> dict[str, Any]:
     """The models that are served, and their adapters."""
     server: Server = request.app.state.server
+    models = server.engines.seen_by(request.user)
     if wants_anthropic(request):
-        names = (
-            (name, m) for m in server.engines for name in (m.name, *(a.name for a in m.adapters))
-        )
+        names = ((name, model) for model in models for name in models.names(model))
         return anthropic_page([anthropic_model(name, model) for name, model in names])
     entries: list[dict[str, Any]] = []
-    for model in server.engines:
-        entries.append(_describe(request, model))
-        entries.extend(describe_adapter(adapter, model) for adapter in model.adapters)
+    for model in models:
+        names_seen = set(models.names(model))
+        if model.name in names_seen:
+            entries.append(_describe(request, model))
+        entries.extend(describe_adapter(a, model) for a in model.adapters if a.name in names_seen)
     return {"object": "list", "data": entries}
 
 
@@ -71,7 +72,7 @@ async def list_models(request: Request[Any, Any, Any]) -> dict[str, Any]:
 async def get_model(request: Request[Any, Any, Any], model_id: FromPath[str]) -> dict[str, Any]:
     """One model, or one adapter."""
     server: Server = request.app.state.server
-    target = server.engines.resolve(model_id.strip("/"))
+    target = server.engines.seen_by(request.user).resolve(model_id.strip("/"))
     if wants_anthropic(request):
         return anthropic_model(target.name, target.model)
     adapter = target.model.adapters.get(target.name) if target.is_adapter else None

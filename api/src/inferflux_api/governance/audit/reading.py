@@ -43,6 +43,9 @@ class Query:
         return in_time and all(not value or value == found for value, found in wanted)
 
 
+_EVERYTHING: Final = Query()
+
+
 def files_of(paths: list[Path]) -> list[Path]:
     """The files that paths mean, oldest first: a log brings its full files along."""
     found: list[Path] = []
@@ -63,15 +66,15 @@ def matching(files: list[Path], query: Query) -> Iterator[Entry]:
             yield from _entries(file, query)
 
 
-def last_entries(files: list[Path], count: int) -> list[Entry]:
-    """The last records.
+def last_entries(files: list[Path], count: int, query: Query = _EVERYTHING) -> list[Entry]:
+    """The last records that match, oldest first.
 
     Raises:
         OSError: a file cannot be read.
     """
     found: deque[Entry] = deque(maxlen=count)
     for path in reversed(files):
-        here = deque(matching([path], Query()), maxlen=count - len(found))
+        here = deque(matching([path], query), maxlen=count - len(found))
         found.extendleft(reversed(here))
         if len(found) == count:
             break
@@ -91,7 +94,7 @@ def follow(path: Path, seq: int) -> Iterator[Entry]:
                 renamed = not _is_at(file.fileno(), path)
                 rest += file.read()
                 lines, _, rest = rest.rpartition(b"\n")
-                for entry in _entries(lines.split(b"\n"), Query()):
+                for entry in _entries(lines.split(b"\n"), _EVERYTHING):
                     if entry.record.seq > seq:
                         seq = entry.record.seq
                         yield entry
@@ -100,7 +103,7 @@ def follow(path: Path, seq: int) -> Iterator[Entry]:
                     break
                 time.sleep(_POLL_SECONDS)
         # Files may have begun and become full meanwhile.
-        for entry in matching(_full_after(path, seq), Query()):
+        for entry in matching(_full_after(path, seq), _EVERYTHING):
             seq = entry.record.seq
             yield entry
 

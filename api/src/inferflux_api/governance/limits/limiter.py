@@ -63,9 +63,6 @@ class Reservation:
 class Limiter:
     """Limits requests and tokens of tenants, keys and models.
 
-    Attributes:
-        rules: may be replaced while requests run; what was counted stays.
-
     Args:
         config: the limits, and where to count.
         store: where to count instead.
@@ -75,12 +72,16 @@ class Limiter:
     """
 
     def __init__(self, config: RateLimitConfig, store: LimitStore | None = None) -> None:
-        self.rules = Rules(config)
-        self._expected_answer = config.expected_answer_tokens
+        self.set_limits(config)
         self._store = store or _open_store(config)
         # Without its storage a replica counts for itself, which is better than not at all.
         self._fallback = MemoryStore() if config.on_storage_failure == "allow" else None
         self._failing = False
+
+    def set_limits(self, config: RateLimitConfig) -> None:
+        """Limit by another configuration from the next request on; what was counted stays counted."""
+        self._rules = Rules(config)
+        self._expected_answer = config.expected_answer_tokens
 
     async def start(self) -> None:
         """Reach the storage.
@@ -117,7 +118,7 @@ class Limiter:
             RateLimitedError: something is used up; it says when to try again.
             LimitsUnavailableError: the storage does not answer.
         """
-        rules = self.rules.of(principal, model)
+        rules = self._rules.of(principal, model)
         if not rules:
             return Reservation()
         tokens = self._tokens(estimate, rules)

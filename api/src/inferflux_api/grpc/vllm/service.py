@@ -146,7 +146,7 @@ class EngineService:
         )
 
     def _loaded(self, call: Call) -> tuple[ServedModel, ModelInfo]:
-        model = self._server.engines.get(call.metadata("model"))
+        model = self._server.engines.seen_by(call.principal).get(call.metadata("model"))
         info = model.engine.loaded_info
         if info is None:
             raise EngineUnavailableError(

@@ -35,16 +35,17 @@ class ModelsService:
         self, request: Empty, call: Call
     ) -> pb.ListLanguageModelsResponse:
         """Models that write, and their adapters."""
-        del request, call
-        found = [_language(name, model) for name, model in self._all() if _generates(model)]
+        del request
+        found = [_language(name, model) for name, model in self._all(call) if _generates(model)]
         return pb.ListLanguageModelsResponse(models=found)
 
     async def list_embedding_models(
         self, request: Empty, call: Call
     ) -> pb.ListEmbeddingModelsResponse:
         """Models that embed."""
-        del request, call
-        found = [_embedding(model) for model in self._server.engines if _embeds(model)]
+        del request
+        models = self._server.engines.seen_by(call.principal)
+        found = [_embedding(model) for model in models if _embeds(model)]
         return pb.ListEmbeddingModelsResponse(models=found)
 
     async def list_image_generation_models(
@@ -56,8 +57,7 @@ class ModelsService:
 
     async def get_language_model(self, request: pb.GetModelRequest, call: Call) -> pb.LanguageModel:
         """One model, or one adapter."""
-        del call
-        target = self._server.engines.resolve(request.name or None)
+        target = self._server.engines.seen_by(call.principal).resolve(request.name or None)
         if not _generates(target.model):
             raise ModelNotFoundError(f"model '{target.name}' does not generate", param="name")
         return _language(target.name, target.model)
@@ -66,17 +66,14 @@ class ModelsService:
         self, request: pb.GetModelRequest, call: Call
     ) -> pb.EmbeddingModel:
         """One model."""
-        del call
-        model = self._server.engines.get(request.name or None)
+        model = self._server.engines.seen_by(call.principal).get(request.name or None)
         if not _embeds(model):
             raise ModelNotFoundError(f"model '{model.name}' does not embed", param="name")
         return _embedding(model)
 
-    def _all(self) -> Iterator[tuple[str, ServedModel]]:
-        for model in self._server.engines:
-            yield model.name, model
-            for adapter in model.adapters:
-                yield adapter.name, model
+    def _all(self, call: Call) -> Iterator[tuple[str, ServedModel]]:
+        models = self._server.engines.seen_by(call.principal)
+        return ((name, model) for model in models for name in models.names(model))
 
 
 def _generates(model: ServedModel) -> bool:

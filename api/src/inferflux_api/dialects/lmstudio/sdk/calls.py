@@ -17,7 +17,7 @@ from inferflux_api.dialects.lmstudio.descriptions import (
 )
 from inferflux_api.dialects.lmstudio.sdk.config import PredictionConfig
 from inferflux_api.dialects.lmstudio.sdk.history import template_messages
-from inferflux_api.engines import Target
+from inferflux_api.engines import Target, VisibleModels
 from inferflux_api.models.served import ServedModel
 from inferflux_api.server import Server
 from inferflux_api.vectors import normalised
@@ -44,10 +44,15 @@ class Caller:
     principal: Principal
     namespace: str
 
+    @property
+    def models(self) -> VisibleModels:
+        """That the client may use."""
+        return self.server.engines.seen_by(self.principal)
+
     def loaded(self) -> Iterator[ServedModel]:
         """Models of this namespace that are in memory."""
         embeds = self.namespace == "embedding"
-        return (m for m in self.server.engines if is_ready(m) and is_embedding(m) == embeds)
+        return (m for m in self.models if is_ready(m) and is_embedding(m) == embeds)
 
 
 def wanted_target(caller: Caller, specifier: object) -> Target:
@@ -69,7 +74,7 @@ def wanted_target(caller: Caller, specifier: object) -> Target:
         raise ModelNotFoundError("no model is loaded that fits")
     if not isinstance(name, str):
         raise InvalidRequestError("the name of a model is a text", param="specifier")
-    return caller.server.engines.resolve(name)
+    return caller.models.resolve(name)
 
 
 def text_field(parameter: Parameter, name: str) -> str:
@@ -91,7 +96,7 @@ async def _list_loaded(caller: Caller, parameter: Parameter) -> list[dict[str, A
 
 async def _list_downloaded(caller: Caller, parameter: Parameter) -> list[dict[str, Any]]:
     del parameter
-    return await asyncio.to_thread(lambda: [*map(model_info, caller.server.engines)])
+    return await asyncio.to_thread(lambda: [*map(model_info, caller.models)])
 
 
 async def _version(caller: Caller, parameter: Parameter) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final
 
@@ -196,7 +196,7 @@ class Session:
     async def _call(self, caller: Caller, frame: dict[str, Any]) -> None:
         try:
             scope, function = _known(CALLS[self._namespace], frame)
-            require(caller.principal, scope)
+            caller = self._admitted(caller, scope)
             parameter = _parameter(frame, "parameter")
             with self._audited(scope, frame, parameter):
                 result = await function(caller, parameter)
@@ -214,7 +214,7 @@ class Session:
         channel_id = frame.get("channelId")
         try:
             scope, function = _known(CHANNELS[self._namespace], frame)
-            require(caller.principal, scope)
+            caller = self._admitted(caller, scope)
             parameter = _parameter(frame, "creationParameter")
             async with contextlib.AsyncExitStack() as stack:
                 stack.enter_context(self._audited(scope, frame, parameter))
@@ -241,6 +241,17 @@ class Session:
             await self._fail(frame, InferFluxError("the server failed on this; it was logged"))
             return
         await self._send({"type": "channelClose", "channelId": channel_id})
+
+    def _admitted(self, caller: Caller, scope: str) -> Caller:
+        """The caller as it is now: a connection does not outlive its key.
+
+        Raises:
+            AuthenticationError: it is nobody any more.
+            PermissionDeniedError: it lacks the scope.
+        """
+        principal = self._server.authenticator.renew(caller.principal)
+        require(principal, scope)
+        return replace(caller, principal=principal)
 
     def _audited(
         self, scope: str, frame: dict[str, Any], parameter: dict[str, Any]

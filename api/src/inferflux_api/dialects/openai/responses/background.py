@@ -64,7 +64,7 @@ class BackgroundRun:
         self._draft = Draft(
             id=f"resp_{secrets.token_hex(12)}",
             created=int(time.time()),
-            model=request.model or server.engines.resolve(None).name,
+            model=request.model or server.engines.seen_by(principal).resolve(None).name,
             echo=echo(wanted.body),
             usage=Usage(),
         )
@@ -161,7 +161,7 @@ class BackgroundRuns:
             )
         if self.stop not in server.on_stop:
             server.on_stop.append(self.stop)
-        server.engines.resolve(body.model)
+        server.engines.seen_by(principal).resolve(body.model)
         wanted, request = understand(body, principal.tenant, [store])
         run = BackgroundRun(server, principal, wanted, request, store)
         self._runs[run.key] = run
