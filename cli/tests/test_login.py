@@ -344,9 +344,7 @@ def test_processes_do_not_refresh_the_same_token_twice(
 
 
 @pytest.mark.parametrize("renewal", ["rt-0", None])
-def test_a_login_that_has_ended(
-    server, provider, inferctl, logged_in, renewal: str | None
-) -> None:
+def test_a_login_that_has_ended(server, provider, inferctl, logged_in, renewal: str | None) -> None:
     logged_in(-1, renewal)
     provider.refuses("/token", "invalid_grant")
 

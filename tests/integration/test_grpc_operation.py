@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import socket
 import subprocess
 import sys
@@ -15,11 +14,8 @@ from typing import Any
 import grpc
 import pytest
 import yaml
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from grpc_health.v1 import health_pb2
+from support.certificates import make_pair
 from support.rpc import Client, channel
 from support.servers import KEYS, command, environment, free_port, running_server
 
@@ -106,59 +102,22 @@ def test_what_is_not_a_certificate_stops_the_start(tmp_path: Path) -> None:
     assert (done.returncode, missing.returncode) == (1, 1)
     assert "cannot listen for gRPC" in done.stderr
     assert "server.grpc.tls" in done.stderr
-    assert "cannot read server.grpc.tls.key" in missing.stderr
+    assert "cannot read the key of server.grpc.tls" in missing.stderr
     assert "Traceback" not in done.stderr + missing.stderr
 
 
 # ------------------------------------------------------------------------------- encryption
 
 
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Path, Path]]:
-    """Certificates for localhost, of authorities that are themselves: certificate and key."""
-    folder = tmp_path_factory.mktemp("tls")
-
-    def make(name: str) -> tuple[Path, Path]:
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        now = datetime.datetime.now(datetime.UTC)
-        certificate = (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(subject)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(hours=1))
-            .not_valid_after(now + datetime.timedelta(hours=1))
-            .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-            .sign(key, hashes.SHA256())
-        )
-        files = folder / f"{name}.crt", folder / f"{name}.key"
-        files[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-        files[1].write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM,
-                serialization.PrivateFormat.PKCS8,
-                serialization.NoEncryption(),
-            )
-        )
-        return files
-
-    return make
-
-
-def test_only_clients_with_a_certificate_get_in(
-    tmp_path: Path, authority: Callable[[str], tuple[Path, Path]]
-) -> None:
-    (cert, key), (client_cert, client_key) = authority("server"), authority("client")
+def test_only_clients_with_a_certificate_get_in(tmp_path: Path) -> None:
+    own, client = make_pair(tmp_path, "server"), make_pair(tmp_path, "client")
     port = free_port()
-    tls = {"cert": str(cert), "key": str(key), "client_ca": str(client_cert)}
+    tls = {"cert": str(own.cert), "key": str(own.key), "client_ca": str(client.cert)}
     config = {"server": {"grpc": {"port": port, "tls": tls}}, "runtime": RUNTIME}
     known = grpc.ssl_channel_credentials(
-        cert.read_bytes(), client_key.read_bytes(), client_cert.read_bytes()
+        own.cert.read_bytes(), client.key.read_bytes(), client.cert.read_bytes()
     )
-    strangers = [None, grpc.ssl_channel_credentials(cert.read_bytes())]
+    strangers = [None, grpc.ssl_channel_credentials(own.cert.read_bytes())]
     with running_server(tmp_path, config):
         with channel(port, known) as made:
             answer = chat_on(made).GetCompletion(said("[say]hi[/say]"))

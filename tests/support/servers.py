@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -28,25 +29,31 @@ START_SECONDS = 60
 
 @dataclass(slots=True)
 class RunningServer:
-    """A server process and a client for it."""
+    """A server process and a client for it; with `tls`, what connects to it has to do so by that."""
 
     process: subprocess.Popen[bytes]
     port: int
     log: Path
+    tls: ssl.SSLContext | None = None
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
 
     def client(self, key: str | None = "all-key") -> httpx2.Client:
         headers = {"authorization": f"Bearer {key}"} if key else {}
-        return httpx2.Client(base_url=self.url, headers=headers, timeout=60)
+        return httpx2.Client(
+            base_url=self.url, headers=headers, timeout=60, verify=self.tls or True
+        )
 
     def ready(self) -> bool:
         try:
-            return httpx2.get(f"{self.url}/readyz", timeout=5).status_code == 200
+            return self._get("/readyz").status_code == 200
         except httpx2.HTTPError:
             return False
+
+    def _get(self, path: str) -> httpx2.Response:
+        return httpx2.get(self.url + path, timeout=5, verify=self.tls or True)
 
     def wait_ready(self, seconds: float = START_SECONDS) -> None:
         deadline = time.monotonic() + seconds
@@ -88,7 +95,10 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
 
 @contextmanager
 def running_server(
-    folder: Path, config: dict[str, Any], env: Mapping[str, str] | None = None
+    folder: Path,
+    config: dict[str, Any],
+    env: Mapping[str, str] | None = None,
+    tls: ssl.SSLContext | None = None,
 ) -> Iterator[RunningServer]:
     """Serve `config`, with the keys above unless it has its own; ends the process afterwards."""
     port = free_port()
@@ -105,7 +115,7 @@ def running_server(
         process = subprocess.Popen(
             command(file), stdout=output, stderr=output, env=environment(env), cwd=folder
         )
-    server = RunningServer(process, port, log)
+    server = RunningServer(process, port, log, tls)
     try:
         server.wait_ready()
         yield server

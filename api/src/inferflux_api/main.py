@@ -12,6 +12,7 @@ import socket
 import sys
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ from inferflux_api.governance.policy.opening import Opened, open_policy_store
 from inferflux_api.governance.policy.store import NEXT_PASSPHRASE
 from inferflux_api.grpc.start import start_grpc
 from inferflux_api.http.protocol import limited_protocol
+from inferflux_api.http.tls import Certificates, open_certificates
 from inferflux_api.observability.logging import configure_logging
 from inferflux_api.server import Server
 from inferflux_core.config import load_config
@@ -75,8 +77,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             opened = open_policy_store(config, os.environ)
             _tell(opened)
             server = Server(config, opened.store)
+            certificates = open_certificates(config.server.tls)
             with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-                runner.run(_serve(server, listener))
+                runner.run(_serve(server, listener, certificates))
     except StartupError as error:
         sys.stderr.write(f"inferfluxd: {error}\n")
         sys.exit(1)
@@ -136,7 +139,9 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-async def _serve(server: Server, listener: socket.socket) -> None:
+async def _serve(
+    server: Server, listener: socket.socket, certificates: Certificates | None
+) -> None:
     """Answer probes at once, load the models, serve until told to stop, drain.
 
     Raises:
@@ -154,23 +159,36 @@ async def _serve(server: Server, listener: socket.socket) -> None:
             timeout_graceful_shutdown=int(settings.drain_timeout) or 1,
             backlog=1024,
             lifespan="off",
+            ssl_context_factory=None if certificates is None else lambda *_: certificates.context,
         ),
         beside,
     )
     serving = asyncio.create_task(uvicorn_server.serve(sockets=[listener]))
     loading = asyncio.create_task(server.start())
+    watching = None if certificates is None else asyncio.create_task(certificates.watch())
     try:
         await asyncio.wait((serving, loading), return_when=asyncio.FIRST_COMPLETED)
         if loading.done():
             await loading
-            host, port = listener.getsockname()[:2]
-            logger.info("serving on http://%s:%d", host, port)
+            _say_where(listener, encrypted=certificates is not None)
         await serving
     finally:
         loading.cancel()
+        if watching is not None:
+            watching.cancel()
         uvicorn_server.should_exit = True
         await asyncio.gather(serving, loading, return_exceptions=True)
         await server.stop()
+
+
+def _say_where(listener: socket.socket, *, encrypted: bool) -> None:
+    host, port = listener.getsockname()[:2]
+    logger.info("serving on %s://%s:%d", "https" if encrypted else "http", host, port)
+    if not (encrypted or ip_address(host).is_loopback):
+        logger.warning(
+            "keys and texts cross the network in the clear: set server.tls, or let only a proxy that "
+            "encrypts reach this port"
+        )
 
 
 def _loop_factory() -> type[asyncio.AbstractEventLoop] | None:

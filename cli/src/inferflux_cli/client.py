@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -24,6 +25,7 @@ _START_HINT = (
     "is the server running? start it with: inferfluxd --config config/server.yaml"
     " (or point --host, --port or --url at another one)"
 )
+_CLIENT_CERT_HINT = "if the server asks for a certificate, give --client-cert and --client-key"
 
 
 class Client:
@@ -35,6 +37,8 @@ class Client:
 
     def __init__(self, settings: Settings) -> None:
         self.url = settings.url
+        encrypted = settings.url.startswith("https:")
+        self._may_lack_certificate = encrypted and settings.client_cert is None
         self._timeout = settings.timeout
         key = credential(settings)
         headers = {"Authorization": f"Bearer {key}"} if key else {}
@@ -46,6 +50,7 @@ class Client:
             ),
             # A key meant for this machine must not travel through a proxy of the environment.
             trust_env=not is_loopback(httpx2.URL(settings.url).host),
+            verify=_tls_context(settings) if encrypted else True,
         )
 
     def __enter__(self) -> Client:
@@ -174,14 +179,47 @@ class Client:
         except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
             reason = str(error) or "timed out"
             raise UnreachableError(
-                f"cannot connect to {self.url}: {reason}", hint=_START_HINT
+                f"cannot connect to {self.url}: {reason}", hint=_hint_for(reason)
             ) from error
         except httpx2.TimeoutException as error:
             raise CliError(
                 f"no answer from {self.url} for {self._timeout:g} s", hint="raise --timeout"
             ) from error
         except (httpx2.RequestError, httpx2.InvalidURL) as error:
-            raise CliError(f"the connection to {self.url} broke: {error}") from error
+            # With TLS 1.3 a server that wants to see a certificate just closes the connection.
+            hint = _CLIENT_CERT_HINT if self._may_lack_certificate else None
+            raise CliError(f"the connection to {self.url} broke: {error}", hint=hint) from error
+
+
+def _tls_context(settings: Settings) -> ssl.SSLContext:
+    """Whom to trust, and what to show.
+
+    Raises:
+        CliError: a file cannot be used.
+    """
+    try:
+        context = ssl.create_default_context(cafile=settings.ca_file)
+        if settings.client_cert is not None:
+            context.load_cert_chain(*settings.client_cert)
+    except OSError as error:
+        files = ", ".join(filter(None, (settings.ca_file, *(settings.client_cert or ()))))
+        raise CliError(
+            f"a file for TLS cannot be used: {error.strerror or error}",
+            hint=f"check that these are there, in PEM form, and belong together: {files}",
+        ) from error
+    return context
+
+
+def _hint_for(reason: str) -> str:
+    if "CERTIFICATE_VERIFY_FAILED" in reason and "ostname" in reason:
+        return "use the name that the certificate is for"
+    if "CERTIFICATE_VERIFY_FAILED" in reason:
+        return "if you trust the server, give the authority of its certificate with --ca-file"
+    if "CERTIFICATE_REQUIRED" in reason:
+        return _CLIENT_CERT_HINT
+    if "WRONG_VERSION_NUMBER" in reason or "RECORD_LAYER" in reason:
+        return "the server speaks plain HTTP there: use http://"
+    return _START_HINT
 
 
 _JSON = {"Content-Type": "application/json"}

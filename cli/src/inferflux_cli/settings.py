@@ -14,6 +14,9 @@ from click import get_current_context
 __all__ = ["API_KEY_VARIABLE", "Settings", "connection_options", "current_settings", "wants_json"]
 
 API_KEY_VARIABLE = "INFERCTL_API_KEY"
+CA_FILE_VARIABLE = "INFERCTL_CA_FILE"
+CLIENT_CERT_VARIABLE = "INFERCTL_CLIENT_CERT"
+CLIENT_KEY_VARIABLE = "INFERCTL_CLIENT_KEY"
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8080
 DEFAULT_TIMEOUT = 600.0
@@ -30,12 +33,16 @@ class Settings:
         api_key: sent as a bearer token; left out of `repr` so that it cannot leak.
         json: machine-readable output was asked for.
         timeout: longest wait, in seconds, for the next byte of an answer.
+        ca_file: authorities to trust, in PEM form, instead of the system's.
+        client_cert: a certificate to show, and its key, in PEM form.
     """
 
     url: str
     api_key: str | None
     json: bool
     timeout: float
+    ca_file: str | None = None
+    client_cert: tuple[str, str] | None = None
 
     def __repr__(self) -> str:
         return f"Settings(url={self.url!r})"
@@ -60,6 +67,19 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     _option("--url", metavar="URL", help="Full base URL, instead of --host and --port."),
     _option(
         "--api-key", metavar="KEY", help=f"API key; better set {API_KEY_VARIABLE}. Never printed."
+    ),
+    _option(
+        "--ca-file",
+        metavar="FILE",
+        help=f"Authorities to trust, PEM; or {CA_FILE_VARIABLE}. [default: the system's]",
+    ),
+    _option(
+        "--client-cert",
+        metavar="FILE",
+        help=f"Certificate to show the server, PEM; or {CLIENT_CERT_VARIABLE}.",
+    ),
+    _option(
+        "--client-key", metavar="FILE", help=f"Its private key, PEM; or {CLIENT_KEY_VARIABLE}."
     ),
     _option(
         "--timeout",
@@ -101,6 +121,8 @@ def current_settings() -> Settings:
         api_key=_api_key(given),
         json=wants_json(ctx),
         timeout=given.get("timeout", DEFAULT_TIMEOUT),
+        ca_file=given.get("ca_file") or os.environ.get(CA_FILE_VARIABLE) or None,
+        client_cert=_client_cert(given),
     )
 
 
@@ -126,6 +148,14 @@ def _checked(text: str) -> str:
     if url.scheme not in ("http", "https") or not url.host or url.query or url.fragment:
         raise click.UsageError("an address looks like http://HOST:PORT or https://HOST.")
     return text.rstrip("/")
+
+
+def _client_cert(given: dict[str, Any]) -> tuple[str, str] | None:
+    cert = given.get("client_cert") or os.environ.get(CLIENT_CERT_VARIABLE)
+    key = given.get("client_key") or os.environ.get(CLIENT_KEY_VARIABLE)
+    if bool(cert) != bool(key):
+        raise click.UsageError("--client-cert and --client-key go together: give both.")
+    return (cert, key) if cert and key else None
 
 
 def _api_key(given: dict[str, Any]) -> str | None:

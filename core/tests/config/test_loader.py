@@ -123,7 +123,8 @@ BAD = {
         "auth:\n  api_keys:\n    - key: a\n      scopes: [read]\n    - key: b\n      scopes:\n"
         "        - read\n        - root\n",
         "server.yaml:8: auth.api_keys[1].scopes[1]: invalid enum value 'root'\n"
-        "  hint: one of: adapters:write, admin, generate, models:write, read",
+        "  hint: one of: adapters:write, admin, audit:read, generate, models:write, policy:read, "
+        "policy:write, read",
     ),
     "missing": (
         "auth:\n  api_keys:\n    - key: a\n",

@@ -19,6 +19,7 @@ from inferflux_auth_oidc.config import OIDCConfig
 from inferflux_auth_oidc.provider import OIDCProvider
 
 NOW = 1_800_000_000
+UNTIL = NOW + 300 + 60.0  # when a token is over, with the leeway
 AUDIENCE = "inferflux"
 DISCOVERY = "/.well-known/openid-configuration"
 KEYS = "/keys"

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from oidc_fakes import AUDIENCE, DISCOVERY, INTROSPECTION, NOW, Clock, Issuer, reply, running
+from oidc_fakes import AUDIENCE, DISCOVERY, INTROSPECTION, NOW, UNTIL, Clock, Issuer, reply, running
 
 from inferflux_auth_oidc.config import IntrospectionConfig, OIDCConfig
 from inferflux_auth_oidc.provider import OIDCProvider
@@ -29,7 +29,11 @@ async def test_the_issuer_says_who_bears_an_opaque_token(issuer: Issuer) -> None
     token = issuer.opaque("opaque-1", scope="generate", roles=["operators"])
     async with running(issuer, role_claim="roles", **ASKED) as provider:
         assert await provider.authenticate(token) == Principal(
-            "ada", frozenset({"generate"}), provider="oidc", roles=frozenset({"operators"})
+            "ada",
+            frozenset({"generate"}),
+            provider="oidc",
+            roles=frozenset({"operators"}),
+            expires_at=UNTIL,
         )
         assert await provider.authenticate("opaque-2") is None
     asked = issuer.questions[0]

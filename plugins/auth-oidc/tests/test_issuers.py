@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from oidc_fakes import AUDIENCE, EC, NOW, RSA, RSA_OTHER, Issuer, running, sign
+from oidc_fakes import AUDIENCE, EC, NOW, RSA, RSA_OTHER, UNTIL, Issuer, running, sign
 
 from inferflux_auth_oidc.config import OIDCConfig
 from inferflux_auth_oidc.provider import OIDCProvider
@@ -49,9 +49,13 @@ async def test_every_issuer_has_its_own_rules(issuer: Issuer, other: Issuer) -> 
         ):
             with pytest.raises(AuthenticationError):
                 await provider.authenticate(other.token(key, algorithm, **claims))
-    assert ours == Principal("ada", frozenset({"generate", "read"}), provider="oidc")
+    assert ours == Principal(
+        "ada", frozenset({"generate", "read"}), provider="oidc", expires_at=UNTIL
+    )
     name = f"oidc:{other.url}"
-    assert theirs == Principal("ada", frozenset({"read"}), tenant="partner", provider=name)
+    assert theirs == Principal(
+        "ada", frozenset({"read"}), tenant="partner", provider=name, expires_at=UNTIL
+    )
 
 
 async def test_no_issuer_signs_for_another(issuer: Issuer, other: Issuer) -> None:

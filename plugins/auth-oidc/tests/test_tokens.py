@@ -8,7 +8,20 @@ from typing import Any
 
 import pytest
 from joserfc.jwk import Key, RSAKey
-from oidc_fakes import EC, ED, KEYS, NOW, RSA, RSA_OTHER, Issuer, assemble, encode, running, sign
+from oidc_fakes import (
+    EC,
+    ED,
+    KEYS,
+    NOW,
+    RSA,
+    RSA_OTHER,
+    UNTIL,
+    Issuer,
+    assemble,
+    encode,
+    running,
+    sign,
+)
 
 from inferflux_core.auth import Principal
 from inferflux_core.errors import AuthenticationError
@@ -20,7 +33,9 @@ pytestmark = pytest.mark.anyio
 async def test_a_good_token_names_its_bearer(issuer: Issuer, key: Key, algorithm: str) -> None:
     async with running(issuer) as provider:
         principal = await provider.authenticate(issuer.token(key, algorithm))
-    assert principal == Principal("ada", frozenset({"generate", "read"}), provider="oidc")
+    assert principal == Principal(
+        "ada", frozenset({"generate", "read"}), provider="oidc", expires_at=UNTIL
+    )
 
 
 async def test_a_token_without_key_id_needs_the_only_key_that_fits(issuer: Issuer) -> None:

@@ -22,7 +22,7 @@ from inferflux_api.grpc.xai.embedder import EmbedderService
 from inferflux_api.grpc.xai.models import ModelsService
 from inferflux_api.grpc.xai.tokenizer import TokenizeService
 from inferflux_api.server import Server
-from inferflux_core.config.schema import GrpcTlsConfig
+from inferflux_core.config.schema import TlsConfig
 from inferflux_core.errors import StartupError
 
 __all__ = ["GrpcFront", "check_scopes", "services_of"]
@@ -70,7 +70,7 @@ class GrpcFront:
         config = self._server.config.server
         host, port = config.grpc.host or config.host, config.grpc.port
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        credentials = _credentials(config.grpc.tls)
+        credentials = _credentials(config.grpc.tls if config.grpc.tls.cert else config.tls)
         try:
             if credentials is None:
                 bound = self._grpc.add_insecure_port(address)
@@ -80,7 +80,7 @@ class GrpcFront:
             raise StartupError(
                 f"cannot listen for gRPC on {address}",
                 hint="the lines above say why: stop what uses the port, set server.grpc.port to "
-                "another, or mend the files of server.grpc.tls",
+                "another, or mend the files of server.grpc.tls, or server.tls",
             ) from error
         await self._grpc.start()
         self._fresh = asyncio.create_task(self._health.keep_fresh())
@@ -116,7 +116,7 @@ def check_scopes(paths: Iterable[str]) -> None:
         raise LookupError(f"{missing} name no scope; add them to SCOPES")
 
 
-def _credentials(tls: GrpcTlsConfig) -> grpc.ServerCredentials | None:
+def _credentials(tls: TlsConfig) -> grpc.ServerCredentials | None:
     if tls.cert is None or tls.key is None:
         return None
     pair = (_read("key", tls.key), _read("cert", tls.cert))
@@ -129,6 +129,6 @@ def _read(name: str, path: str) -> bytes:
         return Path(path).read_bytes()
     except OSError as error:
         raise StartupError(
-            f"cannot read server.grpc.tls.{name}: {path}: {error.strerror or error}",
+            f"cannot read the {name} of server.grpc.tls, or server.tls: {path}: {error.strerror or error}",
             hint="name a PEM file that the server may read",
         ) from error

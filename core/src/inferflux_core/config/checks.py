@@ -43,10 +43,11 @@ def _check_grpc(config: Config) -> None:
                 raise Problem((*path, key), "would have no effect without `server.grpc.port`")
     elif grpc.port == server.port != 0 and grpc.host in (None, server.host):
         raise Problem((*path, "port"), "HTTP has this port; gRPC needs one of its own")
-    if (grpc.tls.cert is None) != (grpc.tls.key is None):
-        raise Problem((*path, "tls"), "`cert` and `key` go together: set both, or neither")
-    if grpc.tls.client_ca is not None and grpc.tls.cert is None:
-        raise Problem((*path, "tls", "client_ca"), "would have no effect without `cert` and `key`")
+    for tls, where in ((server.tls, ("server", "tls")), (grpc.tls, (*path, "tls"))):
+        if (tls.cert is None) != (tls.key is None):
+            raise Problem(where, "`cert` and `key` go together: set both, or neither")
+        if tls.client_ca is not None and tls.cert is None:
+            raise Problem((*where, "client_ca"), "would have no effect without `cert` and `key`")
 
 
 def _check_drafting(config: Config) -> None:

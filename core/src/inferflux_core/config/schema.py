@@ -19,7 +19,6 @@ __all__ = [
     "Config",
     "FilesConfig",
     "GrpcConfig",
-    "GrpcTlsConfig",
     "GuardrailsConfig",
     "LibraryConfig",
     "LimitsConfig",
@@ -31,6 +30,7 @@ __all__ = [
     "RuntimeConfig",
     "ServerConfig",
     "SpeculativeDecodingConfig",
+    "TlsConfig",
     "json_schema",
 ]
 
@@ -46,7 +46,7 @@ class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Base of every part of the tree."""
 
 
-class GrpcTlsConfig(Section, frozen=True):
+class TlsConfig(Section, frozen=True):
     """Files in PEM form. With `client_ca`, only clients with a certificate of that authority get in."""
 
     cert: str | None = None
@@ -55,11 +55,14 @@ class GrpcTlsConfig(Section, frozen=True):
 
 
 class GrpcConfig(Section, frozen=True):
-    """gRPC beside HTTP, on a port of its own; null means none. `host` is by default the server's."""
+    """gRPC beside HTTP, on a port of its own; null means none.
+
+    `host` and `tls` are by default those of the server.
+    """
 
     port: Port | None = None
     host: str | None = None
-    tls: GrpcTlsConfig = GrpcTlsConfig()
+    tls: TlsConfig = TlsConfig()
 
 
 class ServerConfig(Section, frozen=True):
@@ -67,6 +70,7 @@ class ServerConfig(Section, frozen=True):
 
     host: str = "127.0.0.1"
     port: Port = 8080
+    tls: TlsConfig = TlsConfig()
     grpc: GrpcConfig = GrpcConfig()
     max_body_bytes: PositiveInt = 8 * 1024 * 1024
     max_json_depth: PositiveInt = 64

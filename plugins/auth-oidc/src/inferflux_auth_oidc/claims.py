@@ -66,6 +66,7 @@ def principal_of(claims: Claims, config: IssuerConfig, now: float, provider: str
         tenant=config.tenant if claim is None else _text(_find(claims, claim), claim),
         provider=provider,
         roles=_roles(claims, config),
+        expires_at=_time(claims, "exp") + config.leeway,
     )
 
 
