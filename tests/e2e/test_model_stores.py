@@ -39,7 +39,7 @@ def test_a_model_of_ollamas_is_loaded_on_demand_and_unloaded(tmp_path: Path) -> 
         server.client() as client,
     ):
         assert client.get(f"/v1/models/{NAME}").json()["state"] == "unloaded"
-        question = {"role": "user", "content": "What is the capital of France?"}
+        question = {"role": "user", "content": "Name the capital of France in one sentence."}
         body = {"model": NAME, "messages": [question], "max_tokens": 16, "temperature": 0}
         answer = client.post("/v1/chat/completions", json=body).json()
         assert "Paris" in answer["choices"][0]["message"]["content"]

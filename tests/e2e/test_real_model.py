@@ -14,7 +14,7 @@ from support.servers import RunningServer
 
 MODEL = "smollm2"
 ROOT = Path(__file__).parents[2]
-QUESTION = "What is the capital of France?"
+QUESTION = "Name the capital of France in one sentence."
 
 
 @pytest.fixture(scope="module")

@@ -98,10 +98,13 @@ def test_without_extras_no_plugin_and_no_model_library_is_installed(
 
 
 def test_governance_plugins_come_without_any_backend(chosen: Callable[[str], set[str]]) -> None:
-    added = ours(chosen("inferflux[pii,opa,oidc]")) - SERVER
+    added = ours(chosen("inferflux[pii,opa,rego,cedar,webhook,oidc]")) - SERVER
     assert added == {
         "inferflux-guardrail-pii",
         "inferflux-guardrail-opa",
+        "inferflux-guardrail-rego",
+        "inferflux-guardrail-cedar",
+        "inferflux-guardrail-webhook",
         "inferflux-auth-oidc",
     }
 

@@ -22,6 +22,8 @@ class PolicyServer:
     url: str
     answer: Answer
     questions: list[dict[str, Any]] = field(default_factory=list)
+    bodies: list[bytes] = field(default_factory=list)
+    headers: list[dict[str, str]] = field(default_factory=list)
     gate: Event = field(default_factory=Event)
 
     def says(self, document: Any, status: int = 200) -> None:
@@ -42,15 +44,18 @@ def policy_server() -> Iterator[PolicyServer]:
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
-            question = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            body = self.rfile.read(int(self.headers["content-length"]))
+            question = json.loads(body)
             policy.questions.append(question)
-            status, body = policy.answer(question)
+            policy.bodies.append(body)
+            policy.headers.append({name.lower(): text for name, text in self.headers.items()})
+            status, answer = policy.answer(question)
             self.send_response(status)
             if status in (301, 307):
                 self.send_header("location", policy.url + "/elsewhere")
-            self.send_header("content-length", str(len(body)))
+            self.send_header("content-length", str(len(answer)))
             self.end_headers()
-            self.wfile.write(body)
+            self.wfile.write(answer)
 
         def log_message(self, *_: Any) -> None:
             pass

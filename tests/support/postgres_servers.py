@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -16,18 +17,20 @@ import psycopg
 from support.servers import free_port
 
 _START_SECONDS = 20
+_CHILDREN = "SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
 # The server refuses to run as root; the account comes with its package.
 _ACCOUNT = "postgres" if os.geteuid() == 0 else None
 
 
 class PostgresServer:
-    """A process that can be killed and started again on the same port."""
+    """Processes that can be frozen, killed and started again on the same port."""
 
     def __init__(self, folder: Path) -> None:
         self.port = free_port()
         self._folder = folder
         self._log = folder / "log"
         self._process: subprocess.Popen[bytes] | None = None
+        self._frozen: list[int] = []
         self._run("initdb", "--no-locale", "--encoding=UTF8", "-A", "trust", "-D", folder / "data")
 
     @property
@@ -38,7 +41,7 @@ class PostgresServer:
     def start(self) -> None:
         arguments = [
             _program("postgres"),
-            *("-D", self._folder / "data", "-p", str(self.port), "-k", self._folder),
+            *("-D", str(self._folder / "data"), "-p", str(self.port), "-k", str(self._folder)),
             *("-c", "listen_addresses=127.0.0.1", "-c", "max_connections=20"),
         ]
         with self._log.open("ab") as log:
@@ -49,14 +52,28 @@ class PostgresServer:
             assert time.monotonic() < deadline, "PostgreSQL did not start in time"
             time.sleep(0.05)
 
+    def freeze(self) -> None:
+        """Let it accept connections, and answer nothing."""
+        self._frozen = self._processes()
+        _signal(self._frozen, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        _signal(self._frozen, signal.SIGCONT)
+
     def kill(self) -> None:
         """As a crash; what was committed has to be there after the next start."""
         if self._process is not None:
-            self._process.kill()
+            # Its children would finish what they are at.
+            _signal(self._processes(), signal.SIGKILL)
             self._process.wait()
             self._process = None
-            # Its children notice, and the lock file of a dead server does no harm.
-            time.sleep(0.2)
+
+    def _processes(self) -> list[int]:
+        assert self._process is not None
+        children: list[tuple[int]] = []
+        with suppress(psycopg.Error), psycopg.connect(self.url, connect_timeout=2) as connection:
+            children = connection.execute(_CHILDREN).fetchall()
+        return [self._process.pid, *(pid for (pid,) in children)]
 
     def _answers(self) -> bool:
         with suppress(psycopg.Error), psycopg.connect(self.url, connect_timeout=1):
@@ -66,6 +83,12 @@ class PostgresServer:
     def _run(self, name: str, *arguments: object) -> None:
         command = [_program(name), *map(str, arguments)]
         subprocess.run(command, check=True, capture_output=True, user=_ACCOUNT)
+
+
+def _signal(processes: list[int], number: signal.Signals) -> None:
+    for process in processes:
+        with suppress(ProcessLookupError):
+            os.kill(process, number)
 
 
 def _program(name: str) -> str:

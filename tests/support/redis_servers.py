@@ -1,4 +1,4 @@
-"""A Redis server of the test's own, on the loopback interface, that keeps nothing."""
+"""A Redis server of the test's own, on the loopback interface, that keeps nothing unless told to."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _START_SECONDS = 10
 class RedisServer:
     """A process that can be frozen, killed and started again on the same port."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *options: str) -> None:
         program = shutil.which("redis-server")
         assert program, "redis-server is missing; on Debian: apt-get install redis-server"
         self.port = free_port()
         address = ["--bind", "127.0.0.1", "--port", str(self.port)]
         storage = ["--save", "", "--appendonly", "no", "--dir", str(folder)]
-        self._command = [program, *address, *storage]
+        self._command = [program, *address, *storage, *options]
         self._log = folder / f"redis-{self.port}.log"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -71,8 +71,8 @@ class RedisServer:
 
 
 @contextmanager
-def redis_server(folder: Path) -> Iterator[RedisServer]:
-    server = RedisServer(folder)
+def redis_server(folder: Path, *options: str) -> Iterator[RedisServer]:
+    server = RedisServer(folder, *options)
     server.start()
     try:
         yield server

@@ -54,7 +54,7 @@ async def test_every_issuer_has_its_own_rules(issuer: Issuer, other: Issuer) -> 
     )
     name = f"oidc:{other.url}"
     assert theirs == Principal(
-        "ada", frozenset({"read"}), tenant="partner", provider=name, expires_at=UNTIL
+        "ada", frozenset({"read"}), tenant="partner", provider=name, expires_at=UNTIL - 60
     )
 
 

@@ -10,7 +10,7 @@ import anthropic
 
 url, key, model = sys.argv[1:]
 client = anthropic.Anthropic(base_url=url, api_key=key, max_retries=0)
-messages = [{"role": "user", "content": "What is the capital of France?"}]
+messages = [{"role": "user", "content": "Name the capital of France in one sentence."}]
 asked = {"model": model, "messages": messages, "max_tokens": 32, "extra_body": {"temperature": 0}}
 tool = {
     "name": "get_weather",

@@ -16,7 +16,7 @@ from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 from pydantic import BaseModel
 
 url, key, model = sys.argv[1:]
-question = "What is the capital of France?"
+question = "Name the capital of France in one sentence."
 
 
 class City(BaseModel):

@@ -37,7 +37,7 @@ with tempfile.TemporaryDirectory() as folder:
     Path(folder, "keys.json").write_text(json.dumps({"inferflux": key}))
     options = ("-o", "temperature", "0", "-o", "max_tokens", "24")
     wordy = ("-o", "temperature", "0", "-o", "max_tokens", "160")
-    question = "What is the capital of France?"
+    question = "Name the capital of France in one sentence."
     seen = {
         "streamed": run("-m", "ours", *options, question),
         "whole": run("-m", "ours", "--no-stream", *options, question),

@@ -13,7 +13,7 @@ url, key, name = sys.argv[1:]
 address = url.removeprefix("http://")
 host = f"user:{key}@{address}"
 greedy = {"temperature": 0, "maxTokens": 24}
-question = "What is the capital of France?"
+question = "Name the capital of France in one sentence."
 
 
 class City(BaseModel):

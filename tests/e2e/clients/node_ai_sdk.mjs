@@ -12,7 +12,7 @@ const provider = createOpenAICompatible({
   supportsStructuredOutputs: true,
 });
 const asked = { model: provider(model), temperature: 0, maxOutputTokens: 24, maxRetries: 0 };
-const prompt = 'What is the capital of France?';
+const prompt = 'Name the capital of France in one sentence.';
 const weather = tool({ inputSchema: z.object({ city: z.string() }) });
 
 async function failure(work) {

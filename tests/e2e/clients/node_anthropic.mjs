@@ -3,7 +3,7 @@ import Anthropic from '@anthropic-ai/sdk';
 
 const [url, key, model] = process.argv.slice(2);
 const client = new Anthropic({ baseURL: url, apiKey: key, maxRetries: 0 });
-const messages = [{ role: 'user', content: 'What is the capital of France?' }];
+const messages = [{ role: 'user', content: 'Name the capital of France in one sentence.' }];
 const asked = { model, messages, temperature: 0, max_tokens: 24 };
 const tool = {
   name: 'get_weather',

@@ -5,7 +5,7 @@ const [url, key, model] = process.argv.slice(2);
 const quiet = { debug() {}, info() {}, warn() {}, error() {} };
 const options = { baseUrl: url.replace('http', 'ws'), logger: quiet };
 const client = new LMStudioClient({ ...options, clientIdentifier: 'tests', clientPasskey: key });
-const question = 'What is the capital of France?';
+const question = 'Name the capital of France in one sentence.';
 const limits = { temperature: 0, maxTokens: 24 };
 
 async function failure(work) {

@@ -3,7 +3,7 @@ import { Ollama } from 'ollama';
 
 const [url, key, model] = process.argv.slice(2);
 const client = new Ollama({ host: url, headers: { authorization: `Bearer ${key}` } });
-const messages = [{ role: 'user', content: 'What is the capital of France?' }];
+const messages = [{ role: 'user', content: 'Name the capital of France in one sentence.' }];
 const options = { temperature: 0, num_predict: 24 };
 
 async function failure(work) {

@@ -3,7 +3,7 @@ import OpenAI from 'openai';
 
 const [url, key, model] = process.argv.slice(2);
 const client = new OpenAI({ baseURL: `${url}/v1`, apiKey: key, maxRetries: 0 });
-const messages = [{ role: 'user', content: 'What is the capital of France?' }];
+const messages = [{ role: 'user', content: 'Name the capital of France in one sentence.' }];
 const asked = { model, messages, temperature: 0, max_tokens: 24 };
 const tool = {
   type: 'function',

@@ -11,7 +11,7 @@ import ollama
 url, key, model = sys.argv[1:]
 headers = {"authorization": f"Bearer {key}"}
 client = ollama.Client(host=url, headers=headers)
-messages = [{"role": "user", "content": "What is the capital of France?"}]
+messages = [{"role": "user", "content": "Name the capital of France in one sentence."}]
 options = {"temperature": 0, "num_predict": 24}
 schema = {
     "type": "object",
@@ -21,7 +21,7 @@ schema = {
 
 whole = client.chat(model, messages, options=options)
 streamed = list(client.chat(model, messages, options=options, stream=True))
-generated = client.generate(model, "What is the capital of France?", options=options)
+generated = client.generate(model, "Name the capital of France in one sentence.", options=options)
 again = client.generate(
     model, "Say it again.", context=generated.context, options={"num_predict": 4}
 )

@@ -11,7 +11,7 @@ import ollama
 
 url, key, model = sys.argv[1:]
 client = ollama.Client(host=url, headers={"authorization": f"Bearer {key}"})
-question = [{"role": "user", "content": "What is the capital of France?"}]
+question = [{"role": "user", "content": "Name the capital of France in one sentence."}]
 
 digest = client.create_blob(os.environ["MODEL_FILE"])
 created = list(

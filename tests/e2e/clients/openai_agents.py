@@ -39,8 +39,8 @@ def get_weather(city: str) -> str:
 async def tried(kind) -> dict:
     settings = ModelSettings(temperature=0, max_tokens=60)
     plain = Agent(name="plain", instructions="Be brief.", model=kind, model_settings=settings)
-    whole = await Runner.run(plain, "What is the capital of France?")
-    run = Runner.run_streamed(plain, "What is the capital of France?")
+    whole = await Runner.run(plain, "Name the capital of France in one sentence.")
+    run = Runner.run_streamed(plain, "Name the capital of France in one sentence.")
     events = {event.type async for event in run.stream_events()}
     called.clear()
     weather = Agent(
@@ -56,7 +56,7 @@ async def tried(kind) -> dict:
     cities = list(called)
     longer = ModelSettings(temperature=0, max_tokens=200)
     formatted = Agent(name="typed", model=kind, output_type=City, model_settings=longer)
-    city = await Runner.run(formatted, "What is the capital of France?")
+    city = await Runner.run(formatted, "Name the capital of France in one sentence.")
     usage = whole.context_wrapper.usage
     return {
         "whole": whole.final_output,

@@ -9,7 +9,7 @@ import openai
 
 url, key, model = sys.argv[1:]
 client = openai.OpenAI(base_url=f"{url}/v1", api_key=key, max_retries=0)
-messages = [{"role": "user", "content": "What is the capital of France?"}]
+messages = [{"role": "user", "content": "Name the capital of France in one sentence."}]
 
 streamed = ""
 usage = None

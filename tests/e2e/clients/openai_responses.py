@@ -30,7 +30,7 @@ seen: dict[str, Any] = {}
 
 EVENT = TypeAdapter(ResponseStreamEvent)
 SOCKET_EVENT = TypeAdapter(ResponsesServerEvent)
-QUESTION = "What is the capital of France?"
+QUESTION = "Name the capital of France in one sentence."
 WEATHER: Any = {
     "type": "function",
     "name": "get_weather",

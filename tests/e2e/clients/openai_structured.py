@@ -44,7 +44,10 @@ with client.chat.completions.stream(response_format=Place, **options) as stream:
 free = client.chat.completions.create(response_format={"type": "json_object"}, **options)
 choice = client.chat.completions.create(
     extra_body={"structured_outputs": {"choice": ["Paris", "Rome", "Berlin"]}},
-    **{**options, "messages": [{"role": "user", "content": "What is the capital of France?"}]},
+    **{
+        **options,
+        "messages": [{"role": "user", "content": "Name the capital of France in one sentence."}],
+    },
 )
 try:
     client.chat.completions.create(

@@ -18,7 +18,7 @@ provider = OpenAIProvider(base_url=f"{url}/v1", api_key=key)
 chat = OpenAIChatModel(model, provider=provider)
 responses = OpenAIResponsesModel(model, provider=provider)
 settings = {"temperature": 0, "max_tokens": 160}
-question = "What is the capital of France?"
+question = "Name the capital of France in one sentence."
 
 
 class City(BaseModel):

@@ -9,13 +9,13 @@ import sys
 import grpc
 from pydantic import BaseModel
 from xai_sdk import AsyncClient, Client
-from xai_sdk.chat import system, tool, tool_result, user
+from xai_sdk.chat import tool, tool_result, user
 
 address, key, model = sys.argv[1:]
 options = {"api_host": address, "use_insecure_channel": True}
 client = Client(api_key=key, **options)
 asked = {"model": model, "temperature": 0, "max_tokens": 40}
-paris = user("What is the capital of France?")
+paris = user("Name the capital of France in one sentence.")
 
 
 class City(BaseModel):
@@ -33,13 +33,13 @@ weather = tool(
     },
 )
 
-chat = client.chat.create(**asked, messages=[system("You are helpful."), paris])
+chat = client.chat.create(**asked, messages=[paris])
 answer = chat.sample()
 chat.append(answer)
 chat.append(user("And of Italy?"))
 second = chat.sample()
 
-streaming = client.chat.create(**asked, messages=[system("You are helpful."), paris])
+streaming = client.chat.create(**asked, messages=[paris])
 responses, chunks = zip(*streaming.stream(), strict=True)
 pieces, streamed = [chunk.content for chunk in chunks], responses[-1]
 

@@ -119,14 +119,13 @@ class Inspection:
         self._findings = findings
         self._contexts = {
             name: replace(context, flag=partial(findings.found, name, "flag"))
-            for name in pipeline.filters
+            for name in (*pipeline.filters, *pipeline.reviewers)
         }
         self._reviewers = {
             name: reviewer
             for name, reviewer in pipeline.reviewers.items()
             if context.direction in reviewer.directions
         }
-        self._context = context
         holding = [
             reviewer.piece
             for name, reviewer in self._reviewers.items()
@@ -145,7 +144,9 @@ class Inspection:
         Raises:
             GuardrailError: a guardrail cannot even start.
         """
-        return FilterChain([stage for name in self._contexts if (stage := self._stage(name))])
+        return FilterChain(
+            [stage for name in self._pipeline.filters if (stage := self._stage(name))]
+        )
 
     def _stage(self, name: str) -> Stage | None:
         rule = self._pipeline.rule(name)
@@ -172,7 +173,7 @@ class Inspection:
             rule = self._pipeline.rule(name)
             try:
                 async with asyncio.timeout(_REVIEW_SECONDS):
-                    await reviewer.review(self._context, text)
+                    await reviewer.review(self._contexts[name], text)
             except Blocked as verdict:
                 effect: Effect = "block" if rule.action == "enforce" else rule.action
                 self._findings.found(name, effect, verdict.rule)

@@ -53,6 +53,10 @@ KNOWN_PLUGINS: Final[Mapping[tuple[str, str], str]] = {
     ("scheduler", "fair"): "inferflux[fair]",
     ("guardrail", "opa"): "inferflux[opa]",
     ("guardrail", "pii"): "inferflux[pii]",
+    ("guardrail", "rego"): "inferflux[rego]",
+    ("guardrail", "cedar"): "inferflux[cedar]",
+    ("guardrail", "webhook"): "inferflux[webhook]",
+    ("guardrail", "presidio"): "inferflux[presidio]",
     ("auth", "oidc"): "inferflux[oidc]",
 }
 """Kind and name to what pip installs; used in messages only."""

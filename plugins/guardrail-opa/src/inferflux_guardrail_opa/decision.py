@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any, Final
 
-import msgspec
-
 from inferflux_core.guardrails import GuardrailContext
+from inferflux_core.guardrails.reviewing import decision, facts
+from inferflux_core.guardrails.verdict_cache import Verdict
 
-__all__ = ["DENIED", "AnswerError", "question", "verdict"]
+__all__ = ["question", "verdict"]
 
-DENIED: Final = "opa"
-_CATEGORY: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-
-
-class AnswerError(Exception):
-    """The answer is not one that the API knows."""
+_NAME: Final = "opa"
 
 
 def question(api: str, context: GuardrailContext, text: str) -> dict[str, Any]:
     """The body of a request, without the request's id: the same question has the same body."""
     if api == "data":
-        facts = {"direction": context.direction.value, "tenant": context.tenant}
-        return {"input": {**facts, "model": context.model, "text": text}}
+        return {"input": facts(context, text)}
     return {
         "subject": {"type": "tenant", "id": context.tenant},
         "action": {"name": context.direction.value},
@@ -32,34 +25,17 @@ def question(api: str, context: GuardrailContext, text: str) -> dict[str, Any]:
     }
 
 
-def verdict(api: str, body: bytes) -> str | None:
+def verdict(api: str, answer: dict[str, Any]) -> Verdict:
     """Read an answer.
 
-    OPA's `result` is true or false, or an object with `allow` and perhaps `reason`; AuthZEN's answer has
-    `decision`, and perhaps `reason` in its `context`. What is not defined is not allowed.
-
-    Returns:
-        None if the text may pass, else the category of the refusal: `opa`, followed by the reason if that
-        is a short word. Anything longer might repeat what was found.
+    OPA's `result` is a decision as `decision` reads it; AuthZEN's answer has `decision`, and perhaps
+    `reason` in its `context`. What is not defined is not allowed.
 
     Raises:
-        AnswerError: it is something else.
+        ReviewError: it is something else.
     """
-    try:
-        answer = msgspec.json.decode(body, type=dict[str, Any])
-    except (msgspec.DecodeError, ValueError, RecursionError):
-        raise AnswerError("it is not a JSON object") from None
     if api == "data":
-        result = answer.get("result", False)
-        allowed = result.get("allow", False) if isinstance(result, dict) else result
-        details = result
-    else:
-        allowed, details = answer.get("decision", False), answer.get("context")
-    if allowed is True:
-        return None
-    if allowed is not False:
-        raise AnswerError("its decision is neither true nor false")
+        return decision(_NAME, answer.get("result", False))
+    details = answer.get("context")
     reason = details.get("reason") if isinstance(details, dict) else None
-    if isinstance(reason, str) and _CATEGORY.fullmatch(reason):
-        return f"{DENIED}.{reason}"
-    return DENIED
+    return decision(_NAME, {"allow": answer.get("decision", False), "reason": reason})

@@ -105,8 +105,9 @@ class PolicyStore:
             ConfigError: what is there is not safe to use, cannot be opened, or is older than its history.
         """
         with self._failures():
-            data = self.storage.load()
+            # Before the policy itself, or a commit between the two would look like an older copy.
             newest = self.storage.superseded()[:1]
+            data = self.storage.load()
         if data is None:
             return None
         policy, _ = self._decode(data)

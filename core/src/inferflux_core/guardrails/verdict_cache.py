@@ -1,37 +1,51 @@
-"""Answers that still hold."""
+"""Verdicts that still hold."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["Cache"]
+__all__ = ["Verdict", "VerdictCache"]
 
 _SIZE: Final = 4096
 
 
-class Cache:
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What somebody says of a text; with neither, it may pass.
+
+    Attributes:
+        blocked: the category for which it may not pass.
+        flagged: the category of a finding that may pass.
+    """
+
+    blocked: str | None = None
+    flagged: str | None = None
+
+
+class VerdictCache:
     """The latest verdicts, at most 4,096 of them.
 
     Args:
-        seconds: for which a verdict holds.
+        seconds: for which a verdict holds; 0 keeps none.
         clock: seconds, monotonic.
     """
 
     def __init__(self, seconds: float, clock: Callable[[], float]) -> None:
         self._seconds = seconds
         self._clock = clock
-        self._entries: OrderedDict[bytes, tuple[float, str | None]] = OrderedDict()
+        self._entries: OrderedDict[bytes, tuple[float, Verdict]] = OrderedDict()
 
-    def get(self, key: bytes) -> tuple[bool, str | None]:
-        """Whether there is a verdict, and which."""
+    def get(self, key: bytes) -> Verdict | None:
+        """The verdict, if there is one that holds."""
         entry = self._entries.get(key)
         if entry is None or entry[0] <= self._clock():
-            return False, None
-        return True, entry[1]
+            return None
+        return entry[1]
 
-    def put(self, key: bytes, verdict: str | None) -> None:
+    def put(self, key: bytes, verdict: Verdict) -> None:
         """Remember a verdict; the oldest is forgotten for it."""
         if not self._seconds:
             return

@@ -1,0 +1,1 @@
+"""The `presidio` guardrail: personal data as Microsoft's Presidio finds it."""
