@@ -21,6 +21,7 @@ from bench.regimes.arrival import ARRIVAL
 from bench.regimes.burst import BURST
 from bench.regimes.conversations import CONVERSATIONS
 from bench.regimes.dialects import DIALECTS
+from bench.regimes.overhead import OVERHEAD
 from bench.regimes.repetition import REPETITION
 from bench.regimes.restart import RESTART
 from bench.regimes.situation import Numbers, Situation, Surroundings
@@ -30,7 +31,8 @@ from bench.servers import RunningServer, ServerSpec, load_specs, running
 __all__ = ["main"]
 
 SITUATIONS: Final = {
-    s.name: s for s in (ARRIVAL, BURST, CONVERSATIONS, DIALECTS, REPETITION, RESTART, STEADY)
+    s.name: s
+    for s in (ARRIVAL, BURST, CONVERSATIONS, DIALECTS, OVERHEAD, REPETITION, RESTART, STEADY)
 }
 
 

