@@ -262,7 +262,11 @@ def test_two_writers_lose_nothing(place: str, shared: bool) -> None:
 # ------------------------------------------------------------------------------------ crashes
 
 
-ROUNDS = {"file": 100, "redis": 30, "postgresql": 30}
+# For a longer run: POLICY_KILL_ROUNDS=2000 pytest -k killed -s
+ROUNDS = {
+    kind: int(os.environ.get("POLICY_KILL_ROUNDS", rounds))
+    for kind, rounds in {"file": 100, "redis": 30, "postgresql": 30}.items()
+}
 
 
 @pytest.mark.slow

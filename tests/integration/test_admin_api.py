@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -10,7 +12,9 @@ from typing import Any
 
 import httpx2
 import pytest
-from support.servers import KEYS, RunningServer, running_server
+from support.postgres_servers import postgres_server
+from support.redis_servers import redis_server
+from support.servers import KEYS, RunningServer, environment, running_server
 
 CHAT: dict[str, Any] = {"messages": [{"role": "user", "content": "hello"}], "max_tokens": 2}
 
@@ -222,10 +226,25 @@ def test_changes_are_in_the_audit_log(server: RunningServer, admin: httpx2.Clien
         assert refused(reader.get("/v1/admin/audit"), 403)
 
 
-def test_a_key_that_is_taken_back_stops_on_all_servers(tmp_path: Path) -> None:
+@pytest.fixture(params=["file", "redis", "postgresql"])
+def shared(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A policy store in which several servers can look."""
     with ExitStack() as stack:
-        # The store of the default name, which both find in the same folder.
-        one, two = (stack.enter_context(running_server(tmp_path, {})) for _ in range(2))
+        if request.param == "file":
+            store = str(tmp_path / "policy.conf")
+        elif request.param == "redis":
+            store = stack.enter_context(redis_server(tmp_path)).url
+        else:
+            store = stack.enter_context(postgres_server()).url
+        begin = [sys.executable, "-m", "inferflux_api.policy", "init", "--store", store]
+        subprocess.run(begin, env=environment(), check=True, capture_output=True)
+        yield store
+
+
+def test_a_key_that_is_taken_back_stops_on_all_servers(shared: str, tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        config = {"policy_store": shared}
+        one, two = (stack.enter_context(running_server(tmp_path, config)) for _ in range(2))
         admin = stack.enter_context(one.client())
         seconds = []
         for round_number in range(5):
@@ -237,8 +256,9 @@ def test_a_key_that_is_taken_back_stops_on_all_servers(tmp_path: Path) -> None:
             began = time.monotonic()
             wait_for(lambda key=made["value"]: chat_on(two, key) == 401)
             seconds.append(time.monotonic() - began)
+        kind = shared.partition(":")[0] if ":" in shared else "file"
         print(
-            f"\na key that one server took back stopped on the other after {max(seconds):.2f} s at most"
+            f"\n{kind}: revoked on one server, refused by the other in {max(seconds):.2f} s at most"
         )
         assert max(seconds) < 1.0
 
