@@ -60,9 +60,15 @@ class Admin(NamedTuple):
             return self.client.change(method, f"/v1/admin/{path}", body, expected)
 
     def remove(
-        self, path: str, name: str, question: str, *, yes: bool, seen: dict[str, Any]
+        self,
+        path: str,
+        name: str,
+        question: str,
+        *,
+        yes: bool,
+        seen: dict[str, Any] | None = None,
     ) -> None:
-        """Delete what was seen, after asking unless `yes`, and tell of it.
+        """Delete something, after asking unless `yes`, and tell of it; see `change`.
 
         Raises:
             CliError: the answer is no.
