@@ -56,7 +56,7 @@ def test_anthropic(run_client: RunClient) -> None:
     seen = run_client("node_anthropic.mjs")
     assert seen["whole"] == seen["streamed"] == ANSWER
     assert seen["stop_reason"] == "end_turn"
-    assert (seen["usage"]["output_tokens"], seen["counted"]) == (8, 37)
+    assert (seen["usage"]["output_tokens"], seen["counted"]) == (8, 39)
     assert {"message_start", "content_block_delta", "message_stop"} <= set(seen["events"])
     assert (seen["called"]["name"], seen["called"]["stop_reason"]) == ("get_weather", "tool_use")
     assert isinstance(seen["called"]["input"]["city"], str)
@@ -72,7 +72,7 @@ def test_vercels_ai(run_client: RunClient) -> None:
     seen = run_client("node_ai_sdk.mjs")
     assert seen["whole"] == seen["streamed"] == ANSWER
     assert seen["finish"] == "stop"
-    assert seen["usage"] == [37, 8]
+    assert seen["usage"] == [39, 8]
     assert seen["usage_streamed"] == 8
     assert is_city(seen["formatted"])
     assert seen["called"][0][0] == "get_weather"

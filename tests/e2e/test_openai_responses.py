@@ -22,7 +22,7 @@ def test_an_answer_is_given_and_kept(seen: dict[str, Any]) -> None:
     assert whole["items"] == ["And of Italy?"]
     # The question, its answer and the next question, without the instructions.
     assert whole["more_input"] > 20
-    assert whole["input_tokens"] == 37
+    assert whole["input_tokens"] == 39
 
 
 def test_errors_have_the_status_and_code_that_clients_look_for(seen: dict[str, Any]) -> None:

@@ -30,7 +30,7 @@ def test_the_openai_package_hears_of_paris(openai_session: dict[str, Any]) -> No
 
 
 def test_the_openai_package_counts_tokens(openai_session: dict[str, Any]) -> None:
-    assert openai_session["usage"]["prompt_tokens"] == 37
+    assert openai_session["usage"]["prompt_tokens"] == 39
     assert openai_session["usage"]["completion_tokens"] >= openai_session["logprobs"] > 3
 
 
