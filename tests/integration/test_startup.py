@@ -46,6 +46,8 @@ def cpu(path: object, **runtime: Any) -> dict[str, Any]:
         ("missing.gguf", None, "does not exist"),
         ("empty.gguf", b"", "empty"),
         ("page.gguf", b"<!DOCTYPE html><html>not found</html>", "page"),
+        ("pytorch_model.bin", b"\x80\x04\x95" + bytes(99), "a Python pickle"),
+        ("model.pt", b"PK\x03\x04" + bytes(99), "a zip archive, probably a PyTorch checkpoint"),
         ("noise.gguf", b"\x01\x02\x03" * 999, "not a GGUF"),
         ("header.gguf", b"GGUF\x03\x00\x00\x00", "trunc"),
     ],

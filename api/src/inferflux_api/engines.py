@@ -26,6 +26,7 @@ from inferflux_core.errors import (
     ModelNotFoundError,
     PluginError,
 )
+from inferflux_core.model_signing import SignatureGate
 from inferflux_core.models.reference import default_name
 from inferflux_core.plugins import PluginManager
 from inferflux_core.specs import BackendSpec
@@ -68,7 +69,7 @@ class EnginePool:
         on_restart: called with model and backend whenever an engine process was replaced.
 
     Raises:
-        ConfigError: two models share a name.
+        ConfigError: two models share a name, or a key for their signatures cannot be read.
         PluginError: the backend is missing, broken or cannot run on this machine.
     """
 
@@ -87,6 +88,7 @@ class EnginePool:
             )
         logger.info("backend '%s': %s", backend.name, probe.reason)
         self.backend, self._config, self._on_restart = backend, config, on_restart
+        self._gate = SignatureGate(config.model_signing)
         self._models: dict[str, ServedModel] = {}
         configured = _with_names(config, backend)
         self.configured = frozenset(configured)
@@ -223,6 +225,7 @@ class EnginePool:
             self._config.runtime,
             self._config.plugins,
             on_restart=partial(self._on_restart, name, self.backend.name),
+            gate=self._gate,
         )
         adapters = AdapterRegistry(model, engine, partial(self._is_taken, name))
         return ServedModel(name, model, self.backend.name, engine, adapters)

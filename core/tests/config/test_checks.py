@@ -26,6 +26,22 @@ ISSUER = "auth.oidc.issuer=https://id.example"
             "auth.api_keys[1].key: the same key as auth.api_keys[0].key",
         ),
         (
+            ["model_signing.mode=enforce"],
+            "model_signing.public_keys: `mode: enforce` needs at least one",
+        ),
+        (
+            ["model_signing.public_keys=[key.pub]"],
+            "model_signing.public_keys: would have no effect without `mode: warn` or `mode: enforce`",
+        ),
+        (
+            ["model.path=m.gguf", "model.signature=m.sig"],
+            "model.signature: would have no effect without `model_signing.mode`",
+        ),
+        (
+            ["models=[{path: m.gguf, signature: m.sig}]"],
+            "models[0].signature: would have no effect without `model_signing.mode`",
+        ),
+        (
             ["server.grpc.host=localhost"],
             "server.grpc.host: would have no effect without `server.grpc.port`",
         ),

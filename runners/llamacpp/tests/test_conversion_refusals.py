@@ -247,8 +247,9 @@ def test_pickles_are_never_opened(folder: Path) -> None:
     payload = pickle.dumps(_Touch(opened))
     (folder / "pytorch_model.bin").write_bytes(payload)
     refuse(folder, "pickle")
-    weights.write_bytes(payload)
-    refuse(folder, "no safetensors file")
+    for content in (payload, b"PK\x03\x04" + payload):
+        weights.write_bytes(content)
+        refuse(folder, "no safetensors file")
     weights.unlink()
     weights.mkdir()
     refuse(folder)

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import os
+import pickle
 import random
 import struct
 import time
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -293,6 +295,31 @@ def test_other_files_are_recognised(
     with pytest.raises(ModelLoadError, match=message) as caught:
         check_gguf(save(content))
     assert caught.value.hint
+
+
+class _Touch:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Callable[[Path], None], tuple[Path]]:
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "m.pt", "m.pth", "m.ckpt", "m.gguf"])
+def test_a_pickle_is_refused_and_never_opened(tmp_path: Path, name: str, protocol: int) -> None:
+    opened, path = tmp_path / "opened", tmp_path / name
+    pickled = pickle.dumps(_Touch(opened), protocol)
+    path.write_bytes(pickled)
+    with pytest.raises(ModelLoadError, match="pickle" if protocol > 1 else "not a GGUF"):
+        check_gguf(path)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", pickled)
+    with pytest.raises(ModelLoadError, match="zip archive"):
+        check_gguf(path)
+    assert not opened.exists()
+    pickle.loads(pickled)  # noqa: S301 (it would have been seen)
+    assert opened.exists()
 
 
 # ----------------------------------------------------------------------------- broken files

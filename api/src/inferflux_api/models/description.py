@@ -19,7 +19,7 @@ def describe(model: ServedModel, *, in_full: bool) -> dict[str, Any]:
 
     Args:
         model: the model.
-        in_full: say why it could not be loaded, which may name files.
+        in_full: say why it could not be loaded or is not signed, which may name files.
     """
     description: dict[str, Any] = {
         "id": model.name,
@@ -40,7 +40,7 @@ def describe(model: ServedModel, *, in_full: bool) -> dict[str, Any]:
     if in_full and model.failure is not None:
         description["error"] = model.failure.reason
     if model.engine.loaded_info is not None:
-        description |= _of_last_load(model.engine.loaded_info)
+        description |= _of_last_load(model.engine.loaded_info, in_full=in_full)
     return description
 
 
@@ -58,7 +58,7 @@ def describe_adapter(adapter: ServedAdapter, model: ServedModel) -> dict[str, An
     }
 
 
-def _of_last_load(info: ModelInfo) -> dict[str, Any]:
+def _of_last_load(info: ModelInfo, *, in_full: bool) -> dict[str, Any]:
     abilities = {
         "generate": info.generates,
         "infill": info.infills,
@@ -72,4 +72,18 @@ def _of_last_load(info: ModelInfo) -> dict[str, Any]:
         "device": info.device,
         "capabilities": [name for name, present in abilities.items() if present],
         "details": info.details,
+        **({"signatures": _signatures(info, in_full=in_full)} if info.signatures else {}),
+    }
+
+
+def _signatures(info: ModelInfo, *, in_full: bool) -> dict[str, Any]:
+    """Of the model and of its draft model: whether it is signed, and by which key or why not."""
+    return {
+        report.role: {
+            "file": report.file,
+            "verified": report.key_id is not None,
+            **({"key_id": report.key_id} if report.key_id else {}),
+            **({"problem": report.problem} if in_full and report.problem else {}),
+        }
+        for report in info.signatures
     }

@@ -11,6 +11,7 @@ import rich_click as click
 from inferflux_cli.client import Client
 from inferflux_cli.commands._help import examples
 from inferflux_cli.commands.library import copy_model, pull_model, remove_model
+from inferflux_cli.commands.signing import make_key, sign_model, verify_model
 from inferflux_cli.errors import ApiError
 from inferflux_cli.progress import progress
 from inferflux_cli.render import Output, duration, size
@@ -43,14 +44,15 @@ _TIMES = ("created", "last_used", "expires_at")
         "inferctl models unload llama-3.2-1b --drain",
         "inferctl models pull llama3.2",
         "inferctl models rm llama3.2",
+        "inferctl models sign model.gguf --key release.key",
     )
 )
 @connection_options
 def models() -> None:
-    """Show the models of the server, fetch and delete them, load and unload them."""
+    """Show the models of the server, fetch and delete them, load and unload them; sign and verify files."""
 
 
-for _command in (pull_model, copy_model, remove_model):
+for _command in (pull_model, copy_model, remove_model, make_key, sign_model, verify_model):
     models.add_command(_command)
 
 

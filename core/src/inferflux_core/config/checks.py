@@ -32,6 +32,7 @@ def check(config: Config) -> None:
     _check_audit(config)
     _check_limits(config)
     _check_models(config)
+    _check_signing(config)
 
 
 def _check_grpc(config: Config) -> None:
@@ -192,6 +193,27 @@ def _check_models(config: Config) -> None:
                 hint="give one of them another `name`",
             )
         names.add(name)
+
+
+def _check_signing(config: Config) -> None:
+    signing, path = config.model_signing, ("model_signing", "public_keys")
+    if signing.mode != "off" and not signing.public_keys:
+        raise Problem(
+            path,
+            f"`mode: {signing.mode}` needs at least one",
+            hint="make one with: inferctl models keygen --out FILE",
+        )
+    if signing.mode != "off":
+        return
+    if signing.public_keys:
+        raise Problem(path, "would have no effect without `mode: warn` or `mode: enforce`")
+    places: list[tuple[KeyPath, ModelConfig]] = [(("model",), config.model)]
+    places += [(("models", index), model) for index, model in enumerate(config.models)]
+    for place, model in places:
+        if model.signature is not None:
+            raise Problem(
+                (*place, "signature"), "would have no effect without `model_signing.mode`"
+            )
 
 
 def _default_name(path: KeyPath, reference: str) -> str:

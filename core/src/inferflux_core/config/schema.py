@@ -24,6 +24,7 @@ __all__ = [
     "LimitsConfig",
     "LoggingConfig",
     "ModelConfig",
+    "ModelSigningConfig",
     "NvmeOffloadConfig",
     "PluginsConfig",
     "RateLimitConfig",
@@ -90,17 +91,28 @@ class ModelConfig(Section, frozen=True):
 
     A model that is loaded on demand, or that has an `idle_ttl` in seconds, leaves memory when nobody
     uses it. Adapters are files; those in `adapters_folder` are loaded and unloaded as they come and go.
-    Encrypted ones need `adapters_key_file`.
+    Encrypted ones need `adapters_key_file`. `signature` is needed where it is not beside the model.
     """
 
     path: str | None = None
     name: str | None = None
+    signature: str | None = None
     chat_template: str | None = None
     load: Literal["startup", "on_demand"] = "startup"
     idle_ttl: Seconds | None = None
     adapters: list[AdapterConfig] = []
     adapters_folder: str | None = None
     adapters_key_file: str | None = None
+
+
+class ModelSigningConfig(Section, frozen=True):
+    """Whether models and adapters have to be signed with one of these keys, in the OpenSSF format.
+
+    Those that are not are loaded with a warning (`warn`), or not at all (`enforce`).
+    """
+
+    mode: Literal["off", "warn", "enforce"] = "off"
+    public_keys: list[str] = []
 
 
 class SpeculativeDecodingConfig(Section, frozen=True):
@@ -292,6 +304,7 @@ class Config(Section, frozen=True):
     server: ServerConfig = ServerConfig()
     model: ModelConfig = ModelConfig()
     models: list[ModelConfig] = []
+    model_signing: ModelSigningConfig = ModelSigningConfig()
     runtime: RuntimeConfig = RuntimeConfig()
     auth: AuthConfig = AuthConfig()
     guardrails: GuardrailsConfig = GuardrailsConfig()

@@ -14,10 +14,10 @@ from inferflux_core.encrypted_adapters.files import encrypt_file, reencrypt_file
 from inferflux_core.encrypted_adapters.header import SUFFIX, Header, adapter_name
 from inferflux_core.encrypted_adapters.keyset import Keyset, new_keyset
 from inferflux_core.errors import StartupError
+from inferflux_core.file_progress import FileProgress
 
 __all__ = ["main"]
 
-_SHOWN_FROM_BYTES: Final = 64 << 20
 _EXAMPLES: Final = """\
 examples:
   python -m inferflux_core.encrypted_adapters keygen --out keys.json
@@ -27,23 +27,6 @@ examples:
 
 Files that exist are never overwritten. Exit status: 0, or 2 if it cannot be done.
 """
-
-
-class _Progress:
-    """Says on a terminal how far a big file is."""
-
-    def __init__(self, source: Path) -> None:
-        self._total = source.stat().st_size
-        self._done = 0
-        self._shown = sys.stderr.isatty() and self._total >= _SHOWN_FROM_BYTES
-
-    def __call__(self, num_bytes: int) -> None:
-        self._done += num_bytes
-        if self._shown:
-            percent = min(100, 100 * self._done // self._total)
-            end = "\n" if self._done >= self._total else ""
-            sys.stderr.write(f"\r{percent:3d} % of {self._total / 1e6:.0f} MB{end}")
-            sys.stderr.flush()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -79,13 +62,17 @@ def _encrypt(arguments: argparse.Namespace) -> dict[str, Any]:
     name = arguments.name or adapter_name(arguments.out or source)
     target = arguments.out or source.with_name(name + SUFFIX)
     keyset = Keyset(arguments.key_file)
-    return _described(encrypt_file(source, target, name, keyset, _Progress(source)), target)
+    return _described(encrypt_file(source, target, name, keyset, _progress(source)), target)
 
 
 def _reencrypt(arguments: argparse.Namespace) -> dict[str, Any]:
     source, target = arguments.file, arguments.out
     keyset = Keyset(arguments.key_file)
-    return _described(reencrypt_file(source, target, keyset, _Progress(source)), target)
+    return _described(reencrypt_file(source, target, keyset, _progress(source)), target)
+
+
+def _progress(source: Path) -> FileProgress:
+    return FileProgress(source.stat().st_size)
 
 
 def _described(header: Header, target: Path) -> dict[str, Any]:

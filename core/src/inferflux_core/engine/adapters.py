@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import struct
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -42,14 +42,20 @@ class AdapterRegistry:
 
     Args:
         runner: what loads them, if it is an `AdapterHost` for this model.
+        check: raises for a copy, and its original, that may not be loaded.
     """
 
-    def __init__(self, runner: ModelRunner) -> None:
+    def __init__(
+        self,
+        runner: ModelRunner,
+        check: Callable[[Path, Path], None] = lambda copy, original: None,
+    ) -> None:
         hosts = runner.capabilities.hosts_adapters and isinstance(runner, AdapterHost)
         self._host: AdapterHost | None = runner if hosts else None  # type: ignore[assignment]
         self._by_name: dict[str, _Adapter] = {}
         self._by_handle: dict[int, _Adapter] = {}
         self._lock = threading.Lock()
+        self._check = check
 
     def load(self, name: str, path: Path, key_file: Path | None = None) -> None:
         """Load a file, and put it in the place of what had the name.
@@ -60,11 +66,13 @@ class AdapterRegistry:
             key_file: has the keys of encrypted ones.
 
         Raises:
-            InvalidRequestError: it cannot be read or decrypted, is damaged, or was made for another model.
+            InvalidRequestError: it cannot be read or decrypted, is damaged, was made for another model, or
+                is not signed as it has to be.
         """
         if self._host is None:
             raise InvalidRequestError("this model does not take adapters", param="lora_name")
         with private_copy(path, key_file) as (copy, digest):
+            self._check(copy, path)
             adapter = _Adapter(self._host.load_adapter(copy), digest)
         with self._lock:
             before = self._by_name.get(name)

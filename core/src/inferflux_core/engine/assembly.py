@@ -24,6 +24,7 @@ from inferflux_core.engine.speculation.drafter import Drafter
 from inferflux_core.engine.speculation.ngram import NgramDrafter
 from inferflux_core.engine.speculation.speculator import Speculator
 from inferflux_core.errors import StartupError
+from inferflux_core.model_signing import adapter_check
 from inferflux_core.models import reference
 from inferflux_core.plugins import PluginManager
 
@@ -54,9 +55,10 @@ def assemble(command: LoadModel) -> LoadedEngine:
     plugins = PluginManager(strict=False, trace=command.plugins.trace)
     scheduler_spec = plugins.scheduler(command.runtime.scheduler)
     scheduler_options = plugins.options(scheduler_spec, command.runtime.scheduler_options)
+    check_adapter = adapter_check(command.signing)
     runner = _load(plugins, command)
     capabilities = runner.capabilities
-    adapters = AdapterRegistry(runner)
+    adapters = AdapterRegistry(runner, check_adapter)
     factory = RequestFactory(runner.tokenizer, capabilities, command.model.chat_template, adapters)
     engine = Engine(
         runner,

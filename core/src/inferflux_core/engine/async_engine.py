@@ -38,6 +38,7 @@ from inferflux_core.errors import (
     StartupError,
     error_from,
 )
+from inferflux_core.model_signing import SignatureGate
 from inferflux_core.models import reference
 from inferflux_core.specs import BackendSpec
 
@@ -71,6 +72,7 @@ class AsyncEngine:
         runtime: how.
         plugins: settings of the plugin system inside the child.
         on_restart: called whenever the process had to be replaced.
+        gate: what models have to pass before they are loaded.
     """
 
     def __init__(
@@ -80,12 +82,14 @@ class AsyncEngine:
         runtime: RuntimeConfig,
         plugins: PluginsConfig,
         on_restart: Callable[[], None] = lambda: None,
+        gate: SignatureGate | None = None,
     ) -> None:
         self._model = model
         self._backend = backend
         self._runtime = runtime
         self._plugins = plugins
         self._on_restart = on_restart
+        self._gate = gate or SignatureGate()
         self._process: EngineProcess | None = None
         self._info: ModelInfo | None = None
         self._collectors: dict[int, OutputCollector] = {}
@@ -283,15 +287,23 @@ class AsyncEngine:
                 f"backend '{self._backend.name}' needs a model",
                 hint="set `model.path` in the configuration, or INFERFLUX_MODEL_PATH",
             )
+        admission = await self._gate.admit(model, self._runtime)
         load = LoadModel(
             model=model,
             backend=self._backend.name,
-            runtime=self._runtime,
+            runtime=admission.runtime,
             plugins=self._plugins,
             retune=retune,
+            signing=self._gate.rules,
         )
         process, info = await EngineProcess.start(load, self._backend, self._runtime.load_timeout)
-        self._process, self._info = process, info
+        try:
+            await asyncio.to_thread(admission.confirm)
+        except BaseException:
+            await process.kill()
+            raise
+        self._process = process
+        self._info = msgspec.structs.replace(info, signatures=admission.reports)
         self._last_pong = time.monotonic()
         self.state = EngineState.READY
 

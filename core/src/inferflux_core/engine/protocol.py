@@ -13,6 +13,7 @@ import msgspec
 
 from inferflux_core.config.schema import ModelConfig, PluginsConfig, RuntimeConfig
 from inferflux_core.engine.sampling_params import SamplingParams
+from inferflux_core.model_signing.rules import SignatureReport, SigningRules
 
 __all__ = [
     "HEADER",
@@ -105,7 +106,8 @@ Prompt = TextPrompt | TokenPrompt | ChatPrompt | InfillPrompt
 class LoadModel(_Frame, frozen=True):
     """The first frame an engine process receives. `model.path` is a file on this machine.
 
-    With `retune`, what was measured about model and machine before is measured again.
+    With `retune`, what was measured about model and machine before is measured again. The model was
+    verified already where `signing` wants that; adapters are when they are loaded.
     """
 
     model: ModelConfig
@@ -113,6 +115,7 @@ class LoadModel(_Frame, frozen=True):
     runtime: RuntimeConfig
     plugins: PluginsConfig
     retune: bool = False
+    signing: SigningRules = SigningRules()
 
 
 class AdapterUse(_Frame, frozen=True):
@@ -237,6 +240,7 @@ class ModelInfo(_Frame, frozen=True):
         chat_template: its source; without one, it cannot take conversations.
         tool_format: how it spells tool calls; a name in `inferflux_core.tool_calls.formats`.
         reasoning: what it writes before and after its reasoning, if it reasons.
+        signatures: of it and of its draft model, where they were looked at.
     """
 
     name: str
@@ -254,6 +258,7 @@ class ModelInfo(_Frame, frozen=True):
     chat_template: str | None = None
     tool_format: str = "generic"
     reasoning: tuple[str, str] | None = None
+    signatures: tuple[SignatureReport, ...] = ()
 
 
 class EngineStats(_Frame, frozen=True):

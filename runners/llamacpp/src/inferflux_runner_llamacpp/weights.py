@@ -58,8 +58,11 @@ def expand(path: Path, weights: str, threads: int) -> Path:
     Raises:
         ModelLoadError: it cannot be made, e.g. because the disk is full.
     """
+    parts = all_parts(path)
+    # The last time of change cannot be set: a file that another stood in for meanwhile finds no copy of that.
+    changed = [str(part.stat().st_ctime_ns) for part in parts]
     key = hashlib.sha256(
-        "|".join([weights, *map(file_identity, all_parts(path))]).encode()
+        "|".join([weights, *map(file_identity, parts), *changed]).encode()
     ).hexdigest()[:32]
     target = cache_folder() / "weights" / f"{key}.gguf"
     if target.exists():
