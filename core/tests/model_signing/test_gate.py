@@ -98,7 +98,9 @@ async def until(holds: Callable[[], bool]) -> None:
 
 
 def children() -> list[str]:
-    return Path("/proc/thread-self/children").read_text().split()
+    """Engines that this test has started; others may have left helpers that live as long as they do."""
+    pids = Path("/proc/thread-self/children").read_text().split()
+    return [pid for pid in pids if b"engine.child" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
 # ------------------------------------------------------------------------- modes
