@@ -1,11 +1,16 @@
 from __future__ import annotations
 
-import pytest
+from dataclasses import fields
+from typing import Any
 
-from inferflux_api.governance.authentication import ApiKeys
+import pytest
+from litestar import get
+
+from inferflux_api.governance.authentication import ApiKeys, scope_of
 from inferflux_api.governance.guardrails import GuardrailPipeline
 from inferflux_core.auth import Principal
 from inferflux_core.config.schema import ApiKeyConfig
+from inferflux_core.engine.sampling_params import SamplingParams
 from inferflux_core.errors import (
     GuardrailBlockedError,
     GuardrailError,
@@ -84,3 +89,31 @@ def test_keys_know_their_principal() -> None:
     assert first == Principal("first", frozenset({"read"}), "acme", "api-keys")
     assert keys.find("One") is None
     assert "'one'" not in repr(vars(keys))
+
+
+def test_keys_are_found_by_their_hash_alone() -> None:
+    """Nothing is compared letter by letter, so time tells nothing about any key."""
+    keys = ApiKeys([ApiKeyConfig(key=f"secret-{n}", scopes=["read"]) for n in range(90, 100)])
+    kept = repr([getattr(keys, name) for name in vars(keys)])
+    assert "key-9" in kept
+    assert "secret" not in kept
+    assert keys.find("secret-99") is not None
+    for wrong in ("secret-9", "secret-999", "Secret-99", "secret-99 ", "", "secret"):
+        assert keys.find(wrong) is None
+
+
+@pytest.mark.parametrize("opt", [{}, {"scope": "everything"}, {"scope": None}])
+def test_a_route_without_a_scope_cannot_be_served(opt: dict[str, Any]) -> None:
+    @get("/x", opt=opt)
+    async def handler() -> None: ...
+
+    with pytest.raises(LookupError, match="names no scope"):
+        scope_of(handler)
+
+
+@pytest.mark.parametrize("shared", [Principal("a", frozenset()), CONTEXT, SamplingParams()])
+def test_a_hook_cannot_change_what_others_share(shared: Any) -> None:
+    name = next(iter(getattr(shared, "__struct_fields__", None) or fields(shared)))
+    name = name if isinstance(name, str) else name.name
+    with pytest.raises(AttributeError):
+        setattr(shared, name, "another")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import threading
+import time
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -317,3 +319,48 @@ def test_a_policy_that_changes_keeps_what_it_can_and_closes_all() -> None:
     assert not plugins.made[0].closed
     asyncio.run(workshop.close())
     assert [opinion.closed for opinion in plugins.made] == [True, True]
+
+
+class Slow:
+    """Takes a moment for each piece."""
+
+    def __init__(self) -> None:
+        self.pieces = 0
+        self.begun = threading.Event()
+
+    def open(self, context: GuardrailContext) -> Slow:
+        del context
+        return self
+
+    def feed(self, text: str) -> str:
+        self.pieces += 1
+        self.begun.set()
+        time.sleep(0.01)
+        return text
+
+    def finish(self) -> str:
+        return ""
+
+
+def test_a_long_prompt_that_nobody_waits_for_is_not_checked_to_its_end() -> None:
+    slow, text = Slow(), "x" * 4_000_000
+
+    async def scenario() -> None:
+        check = GuardrailPipeline({"slow": slow}).check_prompt(CONTEXT)
+        task = asyncio.create_task(check.run(lambda: check(text), len(text)))
+        assert await asyncio.to_thread(slow.begun.wait, 5)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        seen = slow.pieces
+        await asyncio.sleep(0.1)
+        assert seen <= slow.pieces <= seen + 1 < 100
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("size", [10, 100_000])
+def test_a_prompt_is_the_same_however_it_is_checked(size: int) -> None:
+    text = "a secret " * (size // 9)
+    check = GuardrailPipeline({"b": words("secret", action="mask")}).check_prompt(CONTEXT)
+    seen = asyncio.run(check.run(lambda: check(text), len(text)))
+    assert seen == text.replace("secret", "[REDACTED]")

@@ -158,6 +158,22 @@ def test_guardrails(server: RunningServer, admin: httpx2.Client) -> None:
     assert done(admin.get("/v1/admin/guardrails")) == before
 
 
+def test_a_stream_ends_by_the_rules_it_began_with(
+    server: RunningServer, admin: httpx2.Client
+) -> None:
+    prompt = [{"role": "user", "content": "[slow]"}]
+    body = {"messages": prompt, "model": "one", "temperature": 0, "max_tokens": 60}
+    path = "/v1/chat/completions"
+    said = done(admin.post(path, json=body))["choices"][0]["message"]["content"]
+    with admin.stream("POST", path, json={**body, "stream": True}) as response:
+        lines = response.iter_lines()
+        next(lines)
+        done(admin.post("/v1/admin/guardrails", json={"blocklist": [said[40:50]]}))
+        text = "\n".join(lines)
+    assert '"finish_reason":"length"' in text
+    assert done(admin.post(path, json=body))["choices"][0]["finish_reason"] == "content_filter"
+
+
 def test_the_way_back(server: RunningServer, admin: httpx2.Client) -> None:
     done(admin.post("/v1/admin/guardrails", json={"blocklist": ["swordfish"]}))
     good = done(admin.get("/v1/admin/policy"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import resource
+import socket
 import subprocess
 import sys
 import time
@@ -271,6 +272,20 @@ def test_nothing_secret_is_in_it_and_it_is_whole(server: RunningServer, folder: 
     )
     records = [json.loads(line) for line in found.stdout.splitlines()]
     assert {(r["event"], r["subject"]) for r in records} == {("refused", "read")}
+
+
+def test_only_a_proxy_on_this_machine_says_who_calls(
+    server: RunningServer, since: Callable[[], list[dict[str, Any]]]
+) -> None:
+    for here, noted in (("127.0.0.1", "192.0.2.1"), ("127.0.0.2", "127.0.0.2")):
+        with socket.create_connection(
+            ("127.0.0.1", server.port), timeout=10, source_address=(here, 0)
+        ) as connection:
+            connection.sendall(
+                b"GET /v1/models HTTP/1.1\r\nhost: x\r\nx-forwarded-for: 192.0.2.1\r\n\r\n"
+            )
+            assert b" 401 " in connection.recv(65536)
+        assert since()[-1]["client"] == noted
 
 
 def test_a_second_server_on_the_same_log_does_not_start(

@@ -2,9 +2,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import product
 
 import pytest
+from litestar.handlers import HTTPRouteHandler
 from support.servers import RunningServer, running_server
+
+from inferflux_api import health
+from inferflux_api.admin import routes as administration
+from inferflux_api.dialects.registry import DIALECTS
+from inferflux_api.governance import authentication
+from inferflux_core.auth import SCOPES, Principal
 
 CHAT = {"messages": [{"role": "user", "content": "hello"}], "max_tokens": 2}
 PUBLIC = {"/", "/livez", "/healthz", "/readyz", "/api/version", "/lmstudio-greeting"}
@@ -70,7 +78,10 @@ def test_no_spelling_of_a_path_opens_it(server: RunningServer, path: str) -> Non
 
 @pytest.fixture(scope="module")
 def by_role(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    keys = [
+    keys: list[dict[str, object]] = [
+        {"key": f"only {scope}", "scopes": [scope]} for scope in SCOPES
+    ]
+    keys += [
         {"key": "models-key", "scopes": ["models:write"]},
         {"key": "adapters-key", "scopes": ["adapters:write"]},
         {"key": "operator-key", "scopes": ["read"], "roles": ["operator"]},
@@ -109,3 +120,44 @@ def test_finer_scopes_and_roles(
         "read": read,
         "generate": generate,
     }
+
+
+def test_a_scope_opens_its_own_routes_and_no_others(by_role: RunningServer) -> None:
+    """Of what is served, not of a list that somebody keeps."""
+    handlers = [
+        handler
+        for routes in (health.ROUTES, administration.ROUTES, *(d.routes for d in DIALECTS))
+        for handler in routes
+        if isinstance(handler, HTTPRouteHandler) and handler.opt["scope"] != authentication.PUBLIC
+    ]
+    assert {handler.opt["scope"] for handler in handlers} >= SCOPES - {"admin"}
+    for scope in SCOPES - {"admin"}:
+        with by_role.client(f"only {scope}") as client:
+            for handler in handlers:
+                if Principal("", frozenset({scope})).allows(handler.opt["scope"]):
+                    continue
+                for path, method in product(handler.paths, handler.http_methods):
+                    response = client.request(method, re.sub(r"{.*?}", "1", path))
+                    assert response.status_code == 403, (scope, method, path)
+
+
+@pytest.mark.parametrize(
+    "credential",
+    [
+        "' OR '1'='1",
+        "x'; DROP TABLE policy; --",
+        '{"$ne": null}',
+        "*)(uid=*))(|(uid=*",
+        "%s%n{0.__class__}",
+        "${jndi:ldap://127.0.0.1/x}",
+        "all-key\u200b",
+        "../../etc/passwd",
+    ],
+)
+def test_a_credential_is_compared_and_nothing_else(server: RunningServer, credential: str) -> None:
+    for headers in ({"authorization": f"Bearer {credential}"}, {"x-api-key": credential}):
+        encoded = {name: value.encode() for name, value in headers.items()}
+        with server.client(None) as client:
+            response = client.get("/v1/models", headers=encoded)
+        assert response.status_code == 401
+        assert credential not in response.text

@@ -78,6 +78,32 @@ def test_a_dead_engine_is_replaced(own_server: RunningServer, script: str) -> No
     assert metric(own_server, "inferflux_engine_restarts_total") == 1
 
 
+def test_a_request_that_kills_its_engine_twice_leaks_nothing_and_the_engine_dies_with_its_server(
+    own_server: RunningServer,
+) -> None:
+    def open_files() -> int:
+        return len(list(Path(f"/proc/{own_server.process.pid}/fd").iterdir()))
+
+    before = open_files()
+    for _ in range(2):
+        with own_server.client() as client:
+            assert client.post("/v1/chat/completions", json=chat("[crash]")).status_code == 500
+        own_server.wait_ready(20)
+    wait_until(lambda: open_files() <= before)
+    engine = own_server.engine_pid()
+    opened = [str(each.readlink()) for each in Path(f"/proc/{engine}/fd").iterdir()]
+    listening = {
+        f"socket:[{line.split()[9]}]"
+        for line in Path("/proc/net/tcp").read_text().splitlines()[1:]
+        if line.split()[1].endswith(f":{own_server.port:04X}")
+    }
+    assert listening
+    assert listening.isdisjoint(opened)
+    os.kill(own_server.process.pid, signal.SIGKILL)
+    own_server.process.wait()
+    wait_until(lambda: not Path(f"/proc/{engine}").exists(), seconds=5)
+
+
 def test_twenty_streams_learn_within_a_second_that_the_engine_was_killed(
     own_server: RunningServer,
 ) -> None:

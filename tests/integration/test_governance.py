@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +54,18 @@ def test_a_blocked_word_never_leaves(guarded: Any, answer: str, stream: bool) ->
     assert len(said) <= 10
 
 
+def test_every_choice_is_watched_by_itself(guarded: Any, answer: str) -> None:
+    with guarded as server:
+        text = raw(server, stream=True, n=4)
+    choices = [json.loads(x[6:])["choices"] for x in text.split("\n\n") if x[:7] == "data: {"]
+    for index in range(4):
+        own = [c[0] for c in choices if c and c[0]["index"] == index]
+        said = "".join(choice["delta"].get("content") or "" for choice in own)
+        assert own[-1]["finish_reason"] == "content_filter"
+        assert answer.startswith(said)
+        assert len(said) <= 10
+
+
 @pytest.mark.parametrize("spelling", ["swordfish", "SwordFish", "sw\u200bordfish", "ѕwοrdfish"])  # noqa: RUF001
 @pytest.mark.parametrize("role", ["user", "system", "assistant", "tool"])
 def test_a_blocked_word_never_reaches_the_model(
@@ -88,6 +103,27 @@ def test_no_way_around_the_guardrails(
     assert "guardrails" in response.json()["error"]["message"]
 
 
+def test_a_long_prompt_holds_up_nobody(blocked: RunningServer) -> None:
+    def ask(text: str) -> tuple[int, float]:
+        begun = time.monotonic()
+        body = {**CHAT, "messages": [{"role": "user", "content": text}], "max_tokens": 1}
+        with blocked.client() as client:
+            status = client.post("/v1/chat/completions", json=body).status_code
+        return status, time.monotonic() - begun
+
+    with ThreadPoolExecutor(1) as pool:
+        long = pool.submit(ask, "a" * 4_000_000)
+        took = []
+        while not long.done():
+            status, seconds = ask("hello")
+            assert status == 200
+            took.append(seconds)
+        status, seconds = long.result()
+    assert status == 400
+    assert len(took) > 5
+    assert max(took) < seconds / 2
+
+
 def test_limits_and_audit(tmp_path: Path) -> None:
     log = tmp_path / "audit" / "log.jsonl"
     env = {"INFERFLUX_RATE_LIMIT_PER_MINUTE": "2", "INFERFLUX_AUDIT_LOG": str(log)}
@@ -97,6 +133,7 @@ def test_limits_and_audit(tmp_path: Path) -> None:
         with server.client() as client:
             # Another tenant has a minute of its own.
             assert client.post("/v1/chat/completions", json=CHAT).status_code == 200
+            metrics = client.get("/metrics").text
     assert [r.status_code for r in responses] == [200, 200, 429]
     assert responses[0].headers["x-ratelimit-remaining-requests"] == "1"
     assert 1 <= int(responses[2].headers["retry-after"]) <= 61
@@ -109,5 +146,8 @@ def test_limits_and_audit(tmp_path: Path) -> None:
         (event, tenant) for tenant in ("acme", "acme", "default") for event in ours
     ]
     assert all(r["completion_tokens"] == 40 for r in records if r["event"] == "completed")
+    # Metrics, audit and clients tell the same.
+    counted = re.findall(r"^inferflux_requests_total{.*} (.*)$", metrics, re.MULTILINE)
+    assert sum(map(float, counted)) == sum(r["event"] == "completed" for r in records) == 3
     assert "hello" not in log.read_text()
     assert "generate-key" not in log.read_text()

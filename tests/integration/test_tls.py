@@ -19,6 +19,8 @@ import yaml
 from support.certificates import Pair, make_pair
 from support.servers import RunningServer, command, environment, free_port, running_server
 
+PATIENCE = 2.0
+"""Seconds that the server has for the slow."""
 CHAT: dict[str, Any] = {"messages": [{"role": "user", "content": "hello"}], "max_tokens": 2}
 
 
@@ -51,7 +53,9 @@ def settings(own: Pair, client_ca: Path | None = None) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def server(folder: Path, own: Pair) -> Iterator[RunningServer]:
-    with running_server(folder, settings(own), tls=trusting(own)) as server:
+    config = settings(own)
+    config["server"]["receive_timeout"] = PATIENCE
+    with running_server(folder, config, tls=trusting(own)) as server:
         yield server
 
 
@@ -106,6 +110,16 @@ def test_plain_http_gets_no_answer(server: RunningServer) -> None:
     with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
         connection.sendall(b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n")
         assert b"HTTP" not in connection.recv(1024)
+    assert server.ready()
+
+
+@pytest.mark.parametrize("said", [b"", b"\x16\x03\x01\x02\x00\x01"], ids=["nothing", "half"])
+def test_a_handshake_that_does_not_go_on_is_ended(server: RunningServer, said: bytes) -> None:
+    begun = time.monotonic()
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10 * PATIENCE) as connection:
+        connection.sendall(said)
+        assert connection.recv(1024) == b""
+    assert PATIENCE - 0.5 < time.monotonic() - begun < 3 * PATIENCE
     assert server.ready()
 
 

@@ -11,10 +11,11 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator, Sequence
+from functools import partial
 from importlib.metadata import version
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
@@ -27,6 +28,7 @@ from inferflux_api.http.tls import Certificates, open_certificates
 from inferflux_api.observability.logging import configure_logging
 from inferflux_api.server import Server
 from inferflux_core.config import load_config
+from inferflux_core.config.schema import ServerConfig
 from inferflux_core.errors import StartupError
 
 if TYPE_CHECKING:
@@ -45,11 +47,35 @@ _EXAMPLES = """examples:
 
 
 class _UvicornServer(uvicorn.Server):
-    """Uvicorn, but a signal ends in exit status 0 once everything has been served, over gRPC too."""
+    """Uvicorn, but handshakes have a limit.
 
-    def __init__(self, config: uvicorn.Config, beside: GrpcFront | None) -> None:
+    And a signal ends in exit status 0 once everything has been served, over gRPC too.
+    """
+
+    def __init__(
+        self, config: uvicorn.Config, beside: GrpcFront | None, handshake_timeout: float
+    ) -> None:
         super().__init__(config)
         self._beside = beside
+        self._handshake_timeout = handshake_timeout
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen; without this method, a handshake may take asyncio's minute."""
+        config = self.config
+        arguments: dict[str, Any] = {
+            "config": config,
+            "server_state": self.server_state,
+            "app_state": self.lifespan.state,
+        }
+        listen = partial(
+            asyncio.get_running_loop().create_server,
+            partial(config.http_protocol_class, **arguments),
+            ssl=config.ssl,
+            ssl_handshake_timeout=(self._handshake_timeout or None) if config.ssl else None,
+            backlog=config.backlog,
+        )
+        self.servers = [await listen(sock=each) for each in sockets or []]
+        self.started = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Drain HTTP and gRPC at the same time."""
@@ -73,7 +99,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         overrides += [f"server.port={arguments.port}"] if arguments.port is not None else []
         config = load_config(arguments.config, os.environ, overrides)
         configure_logging(config.logging)
-        with _listen(config.server.host, config.server.port) as listener:
+        with _listen(config.server) as listener:
             opened = open_policy_store(config, os.environ)
             _tell(opened)
             server = Server(config, opened.store)
@@ -122,12 +148,17 @@ def _tell(opened: Opened) -> None:
         )
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(settings: ServerConfig) -> socket.socket:
     """Take the port before any model is loaded for nothing."""
+    host, port = settings.host, settings.port
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if sys.platform == "linux":
+            # Whoever takes nothing of an answer for so long has gone; connections inherit it.
+            limit = int(min(settings.receive_timeout * 1000, 2**31 - 1))
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, limit)
         listener.bind((host, port))
     except OSError as error:
         listener.close()
@@ -162,6 +193,7 @@ async def _serve(
             ssl_context_factory=None if certificates is None else lambda *_: certificates.context,
         ),
         beside,
+        settings.receive_timeout,
     )
     serving = asyncio.create_task(uvicorn_server.serve(sockets=[listener]))
     loading = asyncio.create_task(server.start())

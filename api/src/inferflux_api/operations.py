@@ -7,7 +7,10 @@ import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Generic, TypeVar
+
+import msgspec
 
 from inferflux_api.engines import Target
 from inferflux_api.governance.guardrails import PromptCheck
@@ -217,10 +220,12 @@ class Operations:
                 engine = target.model.engine
                 audit, named = pipeline.audit, (request_id, principal, target.model.name)
                 audit.prompted("full", *named, [unchecked])
-                call = make(check, engine.next_id())
-                if check is not None:
+                checked = partial(make, check, engine.next_id())
+                if check is None:
+                    call = checked()
+                else:
+                    call = await check.run(checked, len(msgspec.msgpack.encode(unchecked)))
                     await check.review()
-                if check is not None:
                     audit.prompted("redacted", *named, [call])
                 async with pipeline.engines.lease(target.model):
                     answer = await engine.call(call)

@@ -233,7 +233,9 @@ class Generation:
             return self.request.prompts
         context = self._pipeline.context(self._principal, self.model, self.id, Direction.PROMPT)
         check = self._guardrails.check_prompt(context, self.headers)
-        prompts = [checked_prompt(prompt, check) for prompt in self.request.prompts]
+        given = self.request.prompts
+        size = sum(len(msgspec.msgpack.encode(prompt)) for prompt in given)
+        prompts = await check.run(lambda: [checked_prompt(each, check) for each in given], size)
         await check.review()
         return prompts
 

@@ -212,6 +212,8 @@ def test_it_registers_itself() -> None:
         (["a b"], "xa  by", "x[REDACTED]y"),
         (["f"], "oﬁ!", "o[REDACTED]!"),
         (["aa"], "aaaaa", "[REDACTED][REDACTED]a"),
+        # What takes the place of a word is not looked at again.
+        (["redacted", "[r"], "[r redacted", "[REDACTED] [REDACTED]"),
     ],
 )
 def test_masking_replaces_the_word_that_ends_first(

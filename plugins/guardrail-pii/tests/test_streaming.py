@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from itertools import pairwise
 from typing import get_args
 
@@ -152,3 +153,12 @@ def test_blocking_stops_the_stream_for_good(size: int) -> None:
         text_filter.feed("more")
     with pytest.raises(Blocked):
         text_filter.finish()
+
+
+@pytest.mark.parametrize("unit", ["a", "a.", "a@a.", "1 ", "1-", "::", "(", "DE89 ", "+1"])
+def test_no_text_makes_it_slow(unit: str) -> None:
+    """Patterns that try a text again from each of its characters would take minutes."""
+    text = unit * (20_000 // len(unit)) + "!"
+    begun = time.process_time()
+    run([text])
+    assert time.process_time() - begun < 5

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from inferflux_api.governance.filters import (
     ENFORCE,
@@ -20,14 +20,20 @@ from inferflux_api.governance.filters import (
 from inferflux_api.governance.findings import Effect, Findings
 from inferflux_api.observability.metrics import Metrics
 from inferflux_core.config import Config, guardrail_names, guardrail_options, guardrail_rule
-from inferflux_core.errors import GuardrailBlockedError
+from inferflux_core.errors import GuardrailBlockedError, GuardrailError
 from inferflux_core.guardrails import Blocked, Direction, Guardrail, GuardrailContext, Reviewer
+from inferflux_core.guardrails.workers import Workers
 from inferflux_core.plugins import PluginManager
 
 __all__ = ["GuardrailPipeline", "GuardrailWorkshop", "Inspection", "PromptCheck"]
 
 _REVIEW_SECONDS: Final = 30.0
 """Of one review; reviewers have shorter limits of their own."""
+_LONG: Final = 16 * 1024
+_PIECE: Final = 4096
+_THREADS: Final = Workers(lambda: None, 2)
+
+T = TypeVar("T")
 
 
 class GuardrailPipeline:
@@ -92,13 +98,18 @@ class GuardrailPipeline:
         """
         objections: dict[str, bool] = {}
         for name in self._order:
+            seen: list[str] = []
             rule = replace(self.rule(name), action="enforce")
             guardrail = self.filters.get(name) or self.reviewers[name]
             alone = GuardrailPipeline({name: guardrail}, {name: rule})
             inspection = alone.inspect(context)
             try:
                 chain = inspection.open()
-                objections[name] = chain.feed(text) + chain.finish() != text
+                for piece in pieces(text):
+                    seen.append(chain.feed(piece))
+                    # Others have their turn meanwhile.
+                    await asyncio.sleep(0)
+                objections[name] = "".join((*seen, chain.finish())) != text
                 await inspection.review(text)
             except Blocked:
                 objections[name] = True
@@ -191,6 +202,21 @@ class PromptCheck:
     def __init__(self, inspection: Inspection) -> None:
         self._inspection = inspection
         self._texts: list[str] = []
+        self._given_up = False
+
+    async def run(self, work: Callable[[], T], size: int) -> T:
+        """Do what checks all texts of a prompt; long ones in a thread, so that others need not wait.
+
+        Args:
+            work: calls this object.
+            size: of the prompt, in bytes.
+        """
+        if size <= _LONG:
+            return work()
+        try:
+            return await _THREADS.run(lambda _: work())
+        finally:
+            self._given_up = True
 
     def __call__(self, text: str) -> str:
         """The text as the model may see it.
@@ -201,12 +227,18 @@ class PromptCheck:
         """
         try:
             chain = self._inspection.open()
-            text = chain.feed(text) + chain.finish()
+            text = "".join((*map(chain.feed, self._wanted(text)), chain.finish()))
         except Blocked as verdict:
             raise _refused(verdict) from None
         if self._inspection.reviewed:
             self._texts.append(text)
         return text
+
+    def _wanted(self, text: str) -> Iterator[str]:
+        for piece in pieces(text):
+            if self._given_up:
+                raise GuardrailError("nobody waits for this any more")
+            yield piece
 
     async def review(self) -> None:
         """Ask the reviewers about everything that was checked, line by line.
@@ -219,6 +251,11 @@ class PromptCheck:
             await self._inspection.review("\n".join(self._texts))
         except Blocked as verdict:
             raise _refused(verdict) from None
+
+
+def pieces(text: str) -> Iterator[str]:
+    """A text in pieces that take a guardrail a few milliseconds."""
+    return (text[start : start + _PIECE] for start in range(0, len(text), _PIECE))
 
 
 def _refused(verdict: Blocked) -> GuardrailBlockedError:
