@@ -220,6 +220,7 @@ environment_stamp() {
     while read -r folder; do manifests+=("$folder/pyproject.toml"); done < <(package_folders)
     { "$VENV/bin/python" --version && echo "$ROOT" "$1" \
         && cat "${manifests[@]}" "$ROOT"/requirements/*.txt "$ROOT/scripts/lib.sh" \
+            "$ROOT"/runners/kernels-cpu/{build_hook.py,cpp/*} \
             "$ROOT"/tests/{e2e/clients,identity_provider}/package-lock.json; } | short_hash
 }
 

@@ -23,6 +23,7 @@ from inferflux_core.errors import (
     ModelNotFoundError,
     StartupError,
 )
+from inferflux_core.models.folder.adapter import ADAPTER_FILES
 
 PATIENCE = 10.0
 
@@ -107,6 +108,34 @@ def test_a_file_is_complete_once_it_has_stopped_changing(tmp_path: Path) -> None
     assert first[file] is second[file] is None
     assert third[file] is not None
     assert first[old] == third[old] is not None
+
+
+def saved_by_peft(folder: Path, age: float) -> Path:
+    folder.mkdir(parents=True)
+    for name in ADAPTER_FILES:
+        write(folder / name, "x", age=age)
+    return folder
+
+
+def test_folders_that_peft_saved_are_adapters(tmp_path: Path) -> None:
+    folder = AdapterFolder(tmp_path)
+    style = saved_by_peft(tmp_path / "style", 60)
+    (saved_by_peft(tmp_path / "half", 60) / ADAPTER_FILES[0]).unlink()
+    linked = saved_by_peft(tmp_path / "linked", 60) / ADAPTER_FILES[1]
+    linked.unlink()
+    linked.symlink_to(style / ADAPTER_FILES[1])
+    first = folder.scan()
+    write(style / ADAPTER_FILES[1], "xx", age=30)
+    second = folder.scan()
+
+    assert first.keys() == second.keys() == {style}
+    assert None not in (first[style], second[style])
+    assert first[style] != second[style]
+
+    assert allowed_file("style", [tmp_path]) == style
+    for name in ("half", "linked"):
+        with pytest.raises(InvalidRequestError, match="is not a regular file"):
+            allowed_file(name, [tmp_path])
 
 
 def test_where_adapters_may_come_from(tmp_path: Path) -> None:

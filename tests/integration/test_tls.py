@@ -119,7 +119,7 @@ def test_a_handshake_that_does_not_go_on_is_ended(server: RunningServer, said: b
     with socket.create_connection(("127.0.0.1", server.port), timeout=10 * PATIENCE) as connection:
         connection.sendall(said)
         assert connection.recv(1024) == b""
-    assert PATIENCE - 0.5 < time.monotonic() - begun < 3 * PATIENCE
+    assert PATIENCE - 0.5 < time.monotonic() - begun < 5 * PATIENCE
     assert server.ready()
 
 

@@ -84,9 +84,16 @@ def test_an_extra_installs_its_backend_and_no_other(
     chosen: Callable[[str], set[str]], device: str
 ) -> None:
     names = chosen(f"inferflux[{device}]")
-    assert ours(names) == SERVER | {f"inferflux-backend-{device}", "inferflux-runner-llamacpp"}
+    runner = {"inferflux-gguf", "inferflux-runner-llamacpp"}
+    assert ours(names) == SERVER | runner | {f"inferflux-backend-{device}"}
     assert "litestar" in names
     assert "torch" not in names
+
+
+def test_the_torch_runner_comes_where_it_is_asked_for(chosen: Callable[[str], set[str]]) -> None:
+    names = chosen("inferflux[cpu-torch]")
+    assert "inferflux-backend-cuda" not in names
+    assert {"inferflux-backend-cpu", "inferflux-runner-torch", "torch", "tokenizers"} <= names
 
 
 def test_without_extras_no_plugin_and_no_model_library_is_installed(
@@ -126,10 +133,11 @@ def test_core_stays_small(chosen: Callable[[str], set[str]]) -> None:
 def test_every_other_member_installs_with_core_alone(
     chosen: Callable[[str], set[str]], members: dict[str, Distribution]
 ) -> None:
-    """Backends, which also bring the runner, are resolved above."""
+    """Backends, which also bring the runner, are resolved above; runners stand on GGUF files."""
     for name in members:
         if not name.startswith("inferflux-backend-"):
-            assert {name} <= ours(chosen(name)) <= {name, "inferflux-core"}
+            below = {"inferflux-gguf"} if name.startswith("inferflux-runner-") else set()
+            assert {name} <= ours(chosen(name)) <= {name, "inferflux-core"} | below
 
 
 def test_a_wheel_holds_every_file_of_its_package(
@@ -157,7 +165,7 @@ def test_the_root_wheel_holds_metadata_only(wheels: Path) -> None:
 def test_the_server_imports_from_wheels(wheels: Path, tmp_path: Path) -> None:
     """Not from this checkout: the wheels come first on the path, and the answer is checked."""
     names = ["inferflux-api", "inferflux-core", "inferflux-cli", "inferflux-backend-cpu"]
-    names.append("inferflux-runner-llamacpp")
+    names += ["inferflux-gguf", "inferflux-runner-llamacpp"]
     pip("install", "--no-deps", "--no-index", "--find-links", wheels, "--target", tmp_path, *names)
     code = (
         "import inferflux_api.main, inferflux_backend_cpu.plugin, inferflux_cli.main, inferflux_core;"

@@ -86,13 +86,7 @@ def smollm2_tokenizer() -> dict[str, Any]:
         "padding": None,
         "added_tokens": [added(id_, tokens[id_]) for id_ in range(len(tokens)) if types[id_] == 3],
         "normalizer": None,
-        "pre_tokenizer": {
-            "type": "Sequence",
-            "pretokenizers": [
-                {"type": "Digits", "individual_digits": True},
-                byte_level(use_regex=True),
-            ],
-        },
+        "pre_tokenizer": SMOLLM_CUT,
         "post_processor": None,
         "decoder": byte_level(use_regex=True),
         "model": {
@@ -129,6 +123,58 @@ def byte_level(*, use_regex: bool) -> dict[str, Any]:
         "trim_offsets": True,
         "use_regex": use_regex,
     }
+
+
+LLAMA3 = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+QWEN2 = LLAMA3.replace("{1,3}", "")
+TEKKEN = (
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+"
+    r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?|"
+O200K = (
+    TEKKEN.replace("]+|", "]+" + CONTRACTIONS, 1)
+    .replace("]*|", "]*" + CONTRACTIONS, 1)
+    .replace(r"\p{N}|", r"\p{N}{1,3}|", 1)
+)
+
+
+def split(pattern: str) -> dict[str, Any]:
+    cut = {
+        "type": "Split",
+        "pattern": {"Regex": pattern},
+        "behavior": "Isolated",
+        "invert": False,
+    }
+    return {"type": "Sequence", "pretokenizers": [cut, byte_level(use_regex=False)]}
+
+
+SMOLLM_CUT: dict[str, Any] = {
+    "type": "Sequence",
+    "pretokenizers": [
+        {"type": "Digits", "individual_digits": True},
+        byte_level(use_regex=True),
+    ],
+}
+CUTS: dict[str, tuple[dict[str, Any], bool]] = {
+    "gpt-2": (byte_level(use_regex=True), False),
+    "smollm": (SMOLLM_CUT, False),
+    "qwen2": (split(QWEN2), False),
+    "smaug-bpe": (split(LLAMA3), False),
+    "llama-bpe": (split(LLAMA3), True),
+    "tekken": (split(TEKKEN), True),
+    "gpt-4o": (split(O200K), False),
+}
+
+
+def byte_level_tokenizer(cut: str) -> dict[str, Any]:
+    pre_tokenizer, whole = CUTS[cut]
+    model = smollm2_tokenizer()["model"] | {"ignore_merges": whole}
+    return smollm2_tokenizer() | {"pre_tokenizer": pre_tokenizer, "model": model}
 
 
 SMOLLM2_TOKENIZER_CONFIG = {
@@ -246,7 +292,7 @@ def tiny_weights(config: dict[str, Any], *, seed: int = 1) -> dict[str, Array]:
     shapes: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (vocab, width)}
     for layer in range(config["num_hidden_layers"]):
         at = f"model.layers.{layer}."
-        for name, rows, columns in (
+        linears = [
             ("self_attn.q_proj", heads * head, width),
             ("self_attn.k_proj", heads_kv * head, width),
             ("self_attn.v_proj", heads_kv * head, width),
@@ -254,7 +300,11 @@ def tiny_weights(config: dict[str, Any], *, seed: int = 1) -> dict[str, Array]:
             ("mlp.gate_proj", inner, width),
             ("mlp.up_proj", inner, width),
             ("mlp.down_proj", width, inner),
-        ):
+        ]
+        if family == "Phi3":
+            linears[:3] = [("self_attn.qkv_proj", (heads + 2 * heads_kv) * head, width)]
+            linears[-3:-1] = [("mlp.gate_up_proj", 2 * inner, width)]
+        for name, rows, columns in linears:
             shapes[f"{at}{name}.weight"] = (rows, columns)
             attends = name.startswith("self_attn")
             qwen2 = family == "Qwen2" and not name.endswith("o_proj")

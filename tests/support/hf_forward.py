@@ -1,4 +1,4 @@
-"""What Hugging Face's models compute, in numpy: Llama, Qwen 2 and 3, and Gemma 3, as their papers say."""
+"""What Hugging Face's models compute, in numpy: Llama, Qwen 2, 3, Gemma 3 and Phi-3, as their papers say."""
 
 from __future__ import annotations
 
@@ -31,9 +31,22 @@ class _Layer:
             for name, numbers in weights.items()
             if name.startswith(prefix)
         }
+        self._split_fused()
         kinds = config.get("layer_types") or []
         self._windowed = kinds[layer : layer + 1] == ["sliding_attention"]
         self._gemma = config["architectures"][0].startswith("Gemma3")
+
+    def _split_fused(self) -> None:
+        heads, heads_kv = (self._config[f"num_{kind}_heads"] for kind in ("attention", "key_value"))
+        if "self_attn.qkv_proj.weight" in self._weights:
+            whole = self._weights["self_attn.qkv_proj.weight"]
+            ends = [
+                part * len(whole) // (heads + 2 * heads_kv) for part in (heads, heads + heads_kv)
+            ]
+            for letter, rows in zip("qkv", np.split(whole, ends), strict=True):
+                self._weights[f"self_attn.{letter}_proj.weight"] = rows
+            gate, up = np.split(self._weights["mlp.gate_up_proj.weight"], 2)
+            self._weights |= {"mlp.gate_proj.weight": gate, "mlp.up_proj.weight": up}
 
     def apply(self, states: Array) -> Array:
         after_attention = self._attend(self._norm("input_layernorm", states))
@@ -83,7 +96,9 @@ class _Layer:
         return self._linear("self_attn.o_proj", mixed)
 
     def _rotate(self, heads: Array) -> Array:
-        half = heads.shape[-1] // 2
+        rotated = int(heads.shape[-1] * self._config.get("partial_rotary_factor", 1))
+        heads, rest = np.split(heads, [rotated], -1)
+        half = rotated // 2
         base = self._config["rope_local_base_freq" if self._windowed else "rope_theta"]
         frequencies = base ** (-np.arange(half) / half)
         scaling = self._config.get("rope_scaling")
@@ -91,11 +106,9 @@ class _Layer:
             frequencies = _scaled(frequencies, scaling)
         angles = (np.arange(len(heads))[:, None] * frequencies)[:, None]
         left, right = heads[..., :half], heads[..., half:]
-        turned = [
-            left * np.cos(angles) - right * np.sin(angles),
-            right * np.cos(angles) + left * np.sin(angles),
-        ]
-        return np.concatenate(turned, -1)
+        sines, cosines = (wave(angles) * _stretch(self._config) for wave in (np.sin, np.cos))
+        turned = [left * cosines - right * sines, right * cosines + left * sines]
+        return np.concatenate([*turned, rest], -1)
 
 
 def _norm(config: dict[str, Any], states: Array, weight: Array) -> Array:
@@ -104,7 +117,19 @@ def _norm(config: dict[str, Any], states: Array, weight: Array) -> Array:
     return states / scale * (weight + shift)
 
 
+def _stretch(config: dict[str, Any]) -> float:
+    """What LongRoPE multiplies sines and cosines by."""
+    if (config.get("rope_scaling") or {}).get("rope_type") != "longrope":
+        return 1.0
+    original = config["original_max_position_embeddings"]
+    return float(
+        np.sqrt(1 + np.log(config["max_position_embeddings"] / original) / np.log(original))
+    )
+
+
 def _scaled(frequencies: Array, scaling: dict[str, Any]) -> Array:
+    if scaling["rope_type"] == "longrope":  # for texts that are not long
+        return frequencies / np.array(scaling["short_factor"])
     factor = scaling["factor"]
     if scaling["rope_type"] == "linear":
         return frequencies / factor

@@ -14,6 +14,7 @@ from inferflux_core.config.schema import ModelConfig
 from inferflux_core.encrypted_adapters import SUFFIX
 from inferflux_core.errors import InvalidRequestError, NotFoundError, StartupError
 from inferflux_core.models import reference
+from inferflux_core.models.folder.adapter import ADAPTER_FILES, is_adapter_folder
 
 __all__ = [
     "AdapterFolder",
@@ -61,10 +62,10 @@ def allowed_folders(model: ModelConfig) -> list[Path]:
 
 
 def allowed_file(text: str, folders: Sequence[Path]) -> Path:
-    """The file that a request means; a relative path begins in one of `folders`.
+    """The file or folder that a request means; a relative path begins in one of `folders`.
 
     Raises:
-        InvalidRequestError: it is outside of `folders`, wherever its links lead, or no regular file.
+        InvalidRequestError: it is outside of `folders`, wherever its links lead, or no adapter.
         NotFoundError: it does not exist.
     """
     try:
@@ -85,21 +86,31 @@ def allowed_file(text: str, folders: Sequence[Path]) -> Path:
         ) from error
     if found is None:
         raise NotFoundError(f"there is no file {text} on the server", param="lora_path")
-    if not found.is_file():
+    if not (found.is_file() or _is_complete(found)):
         raise InvalidRequestError(
-            f"{text} is not a regular file; lora_path names a .gguf or {SUFFIX} file",
+            f"{text} is not a regular file; lora_path names a .gguf or {SUFFIX} file, or a folder with "
+            f"{' and '.join(ADAPTER_FILES)}",
             param="lora_path",
         )
     return found
 
 
+def _is_complete(folder: Path) -> bool:
+    """Whether it is an adapter's folder, none of whose files is a link that leads elsewhere."""
+    return is_adapter_folder(folder) and all(
+        (folder / name).resolve().parent == folder.resolve() for name in ADAPTER_FILES
+    )
+
+
 def version_of(path: Path) -> FileVersion | None:
-    """What a file is like now; None if it cannot be looked at."""
+    """What a file or an adapter's folder is like now; None if it cannot be looked at."""
     try:
-        status = path.stat()
+        files = [path / name for name in ADAPTER_FILES] if path.is_dir() else [path]
+        states = [file.stat() for file in files]
     except OSError:
         return None
-    return status.st_ino, status.st_size, status.st_mtime_ns
+    newest = max(states, key=lambda state: state.st_mtime_ns)
+    return newest.st_ino, sum(state.st_size for state in states), newest.st_mtime_ns
 
 
 @dataclass(slots=True)
@@ -124,11 +135,8 @@ class AdapterFolder:
         now = time.time()
         found: dict[Path, FileVersion] = {}
         for path in sorted(self.path.iterdir()):
-            if (
-                path.name.endswith((".gguf", SUFFIX))
-                and (version := version_of(path))
-                and path.is_file()
-            ):
+            is_adapter = path.name.endswith((".gguf", SUFFIX)) and path.is_file()
+            if (is_adapter or _is_complete(path)) and (version := version_of(path)):
                 found[path] = version
         settled = {
             path: version

@@ -15,6 +15,7 @@ from inferflux_cli.commands.admin import admin
 from inferflux_cli.commands.audit import audit
 from inferflux_cli.commands.chat import chat
 from inferflux_cli.commands.completion import completion
+from inferflux_cli.commands.conversion import convert, quantize
 from inferflux_cli.commands.embed import embed
 from inferflux_cli.commands.local import config, plugins
 from inferflux_cli.commands.login import login, logout
@@ -63,7 +64,7 @@ def cli() -> None:
 
 _COMMANDS = (
     *(status, login, logout, completion, chat, responses, embed),
-    *(models, tune, adapters, admin, sse, plugins, config, audit),
+    *(models, tune, adapters, admin, sse, plugins, config, audit, convert, quantize),
 )
 for _command in _COMMANDS:
     cli.add_command(_command)

@@ -12,6 +12,7 @@ from inferflux_core.encrypted_adapters import Keyset, encrypt_file, new_keyset
 from inferflux_core.engine.adapters import AdapterRegistry
 from inferflux_core.engine.protocol import AdapterUse
 from inferflux_core.errors import InvalidRequestError
+from inferflux_core.models.folder.adapter import ADAPTER_FILES
 from inferflux_core.testing import DeterministicRunner
 
 
@@ -148,3 +149,41 @@ def test_failures_leave_nothing_open(runner: WatchingRunner, file: Path, key_fil
         with pytest.raises(InvalidRequestError):
             adapters.load("support", file, key_file)
     assert open_files() <= before
+
+
+class FolderRunner(WatchingRunner):
+    """Keeps the files of the folder that it is told to load."""
+
+    def load_adapter(self, path: Path) -> int:
+        self.names.append(path.name)
+        handle = len(self.names)
+        self.loaded[handle] = b"|".join(
+            file.name.encode() + b":" + file.read_bytes() for file in sorted(path.iterdir())
+        )
+        return handle
+
+
+def test_of_a_folder_only_what_matters_is_copied(runner: WatchingRunner, tmp_path: Path) -> None:
+    folder = tmp_path / "style"
+    folder.mkdir()
+    for name in (*ADAPTER_FILES, "README.md"):
+        (folder / name).write_text(name[:3])
+    watching = FolderRunner(runner.temporary)
+    registry = AdapterRegistry(watching)
+    registry.load("style", folder)
+    assert watching.names == ["style"]
+    assert watching.loaded == {
+        1: b"adapter_config.json:ada|adapter_model.safetensors:ada",
+    }
+    assert not list(runner.temporary.iterdir())
+
+    _, before = registry.acquire([AdapterUse(name="style")])
+    (folder / ADAPTER_FILES[0]).write_text("other")
+    registry.load("style", folder)
+    _, after = registry.acquire([AdapterUse(name="style")])
+    assert before != after
+
+
+def test_a_folder_without_an_adapter_is_refused(runner: WatchingRunner, tmp_path: Path) -> None:
+    with pytest.raises(InvalidRequestError, match="is a folder without"):
+        AdapterRegistry(runner).load("style", tmp_path)

@@ -7,6 +7,7 @@ import random
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -62,9 +63,14 @@ class House:
         capacity: int = 40 * BLOCK_BYTES,
         cost: CostModel | None = None,
         disk_blocks: int = 100,
+        shares: bool = False,
     ) -> None:
         self.runner = DeterministicRunner(
-            max_num_seqs=3, max_model_len=CONTEXT, prefill_quantum=16, cost=cost
+            max_num_seqs=3,
+            max_model_len=CONTEXT,
+            prefill_quantum=16,
+            cost=cost,
+            shares_prefixes=shares,
         )
         limits = SchedulerLimits(max_num_seqs=3, max_num_batched_tokens=128, prefill_quantum=16)
         self.scheduler = Preempting(limits)
@@ -75,9 +81,16 @@ class House:
         self.cached: dict[int, int] = {}
 
     def add(
-        self, prompt: list[int], max_tokens: int = 4, salt: bytes = b"", priority: int = 0
+        self,
+        prompt: list[int],
+        max_tokens: int = 4,
+        salt: bytes = b"",
+        priority: int = 0,
+        **params: Any,
     ) -> Request:
-        request = make_request(prompt, max_tokens=max_tokens, context=CONTEXT, cache_salt=salt)
+        request = make_request(
+            prompt, max_tokens=max_tokens, context=CONTEXT, cache_salt=salt, **params
+        )
         request.priority = priority
         self.live[request.request_id] = (request, prompt)
         self.engine.add_request(request)
@@ -113,14 +126,21 @@ class KVMachine(RuleBasedStateMachine):
         super().__init__()
         self.folder = Path(tempfile.mkdtemp())
 
-    @initialize(capacity=st.sampled_from([2, 10, 200]), disk_blocks=st.sampled_from([5, 100]))
-    def start(self, capacity: int, disk_blocks: int) -> None:
+    @initialize(
+        capacity=st.sampled_from([2, 10, 200]),
+        disk_blocks=st.sampled_from([5, 100]),
+        shares=st.booleans(),
+    )
+    def start(self, capacity: int, disk_blocks: int, shares: bool) -> None:
         self.capacity = capacity * BLOCK_BYTES
         self.disk_blocks = disk_blocks
+        self.shares = shares
         self.open()
 
     def open(self) -> None:
-        self.house = House(self.folder, self.capacity, disk_blocks=self.disk_blocks)
+        self.house = House(
+            self.folder, self.capacity, disk_blocks=self.disk_blocks, shares=self.shares
+        )
 
     @rule(
         target=requests,
@@ -193,6 +213,7 @@ class KVMachine(RuleBasedStateMachine):
         if hasattr(self, "house"):
             self.house.run()
             assert self.house.kv._sequences == {}
+            assert self.house.kv._residents == {}
             self.house.engine.close()
         shutil.rmtree(self.folder)
 
@@ -250,6 +271,43 @@ def test_identical_prompts_share_all_but_the_last_token(
     house.run()
 
     assert sorted(house.cached.values()) == [0, length - 1, length - 1]
+    house.engine.close()
+
+
+def test_what_another_still_has_is_shared_instead_of_copied(tmp_path: Path) -> None:
+    house = House(tmp_path, shares=True)
+    leader = house.add(prompt(150), 30)
+    follower = house.add([*prompt(140), 5, 6], 4)
+    foreign = house.add(prompt(150), 4, b"another tenant")
+    house.run()
+
+    assert house.cached[follower.request_id] == 140
+    assert house.cached[foreign.request_id] == 0
+    assert house.runner.num_shared_tokens == 140
+
+    # The leader has left: its blocks are copied.
+    assert leader.slot is None
+    house.add(prompt(140), 1)
+    house.run()
+    assert house.runner.num_shared_tokens == 140
+    house.engine.close()
+
+
+def test_what_another_is_only_about_to_compute_is_copied(tmp_path: Path) -> None:
+    """Whoever wants log-probabilities of a prompt computes it himself, though it is kept."""
+    house = House(tmp_path, shares=True)
+    house.add(prompt(100), 1)
+    house.run()
+    house.add(prompt(66), 8, prompt_logprobs=0)
+
+    house.add([*prompt(64), 1, 2], 2)
+    house.step()
+
+    assert [r.num_cached_tokens for r, _ in house.live.values()] == [0, 64]
+    assert house.runner.num_shared_tokens == 0
+    house.add([*prompt(64), 3, 4], 2)
+    house.run()
+    assert house.runner.num_shared_tokens == 64
     house.engine.close()
 
 

@@ -213,6 +213,55 @@ def test_an_lm_studio_folder_without_models(home: Path) -> None:
     assert "holds no GGUF file" in refused(f"lmstudio://{REPO}").message
 
 
+FOLDER = ("config.json", "model-1.safetensors", "model-2.safetensors", "tokenizer.json")
+
+
+def test_a_repository_with_safetensors_is_its_folder(cache: Path) -> None:
+    store = hugging_face(cache, "acme/smol", *FOLDER, "original/model.safetensors")
+
+    assert resolve("hf://acme/smol") == store / "snapshots" / COMMIT
+    assert size_bytes("hf://acme/smol") == 8
+    assert default_name("hf://acme/smol") == "smol"
+
+
+def test_of_a_repository_with_both_the_only_gguf_file(cache: Path) -> None:
+    hugging_face(cache, "acme/smol", *FOLDER, "smol.gguf")
+
+    assert resolve("hf://acme/smol").name == "smol.gguf"
+
+
+def test_a_folder_within_a_repository(home: Path, cache: Path) -> None:
+    files = [f"int8/{name}" for name in FOLDER]
+    store = hugging_face(cache, "acme/smol", *files)
+    published = lm_studio(home, "acme/smol", *FOLDER)
+
+    assert resolve("hf://acme/smol/int8") == store / "snapshots" / COMMIT / "int8"
+    assert resolve("lmstudio://acme/smol") == published
+
+
+def test_a_repository_with_half_a_model_is_refused(cache: Path) -> None:
+    hugging_face(cache, "acme/smol", "config.json", "pytorch_model.bin")
+
+    assert "no safetensors" in refused("hf://acme/smol").message
+
+
+def test_a_folder_whose_files_lead_out_of_the_store_is_refused(cache: Path, weights: Path) -> None:
+    store = hugging_face(cache, "acme/smol", *FOLDER)
+    link = store / "snapshots" / COMMIT / "tokenizer.json"
+    link.unlink()
+    link.symlink_to(weights)
+
+    assert "leads out of" in refused("hf://acme/smol").message
+
+
+def test_a_folder_by_its_path(home: Path) -> None:
+    folder = lm_studio(home, "acme/smol", *FOLDER)
+
+    assert resolve(str(folder)) == folder
+    assert size_bytes(str(folder)) == 8
+    assert default_name(f"{folder}/") == "smol"
+
+
 @pytest.mark.parametrize("scheme", ["hf", "lmstudio", "ollama"])
 @pytest.mark.parametrize(
     "name",

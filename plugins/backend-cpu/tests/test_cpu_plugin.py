@@ -8,6 +8,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
+from support.runners import fake_torch_runner, model_folder
 
 from inferflux_core.config.schema import ModelConfig, RuntimeConfig
 from inferflux_core.errors import ModelLoadError
@@ -40,6 +41,17 @@ def test_the_factory_reaches_the_runner(spec: BackendSpec, tmp_path: Path) -> No
     broken.write_bytes(b"not a model")
     with pytest.raises(ModelLoadError, match=r"broken\.gguf"):
         spec.factory(ModelConfig(path=str(broken)), RuntimeConfig())
+
+
+def test_folders_go_to_the_torch_runner(
+    spec: BackendSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch_runner = fake_torch_runner(monkeypatch)
+    path = str(model_folder(tmp_path / "model"))
+    assert spec.factory(ModelConfig(path=path), RuntimeConfig()) == "a torch runner"
+    (call,) = torch_runner.loaded
+    assert (call["path"], call["device"]) == (path, "cpu")
+    assert call["details"] == {"runner_choice": "the model is a folder with safetensors"}
 
 
 def test_the_crash_hint_rebuilds_with_the_flags_gcc_needs(spec: BackendSpec) -> None:

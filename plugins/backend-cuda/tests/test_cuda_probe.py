@@ -45,6 +45,11 @@ def test_a_build_without_cuda_is_named_with_its_remedy(
     assert "CMAKE_ARGS=-DGGML_CUDA=on pip install" in probe.reason
 
 
+def test_a_torch_for_cuda_is_enough(fake_driver: Callable[..., str], dev: Path) -> None:
+    probe = probe_cuda(libraries=WITHOUT_CUDA, torch=True, driver=fake_driver(), dev=dev)
+    assert probe.available
+
+
 def test_without_a_driver_it_says_so(tmp_path: Path) -> None:
     probe = probe_cuda(libraries=WITH_CUDA, driver="libnonesuch.so.1", dev=tmp_path)
     assert not probe.available

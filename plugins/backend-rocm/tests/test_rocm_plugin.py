@@ -8,8 +8,9 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
+from support.runners import fake_torch_runner, model_folder
 
-from inferflux_backend_rocm.plugin import gpu_layers
+from inferflux_backend_rocm.plugin import gpu_layers, load
 from inferflux_core.config.schema import ModelConfig, RuntimeConfig
 from inferflux_core.errors import ModelLoadError
 from inferflux_core.specs import BackendSpec
@@ -42,11 +43,29 @@ def test_all_layers_go_to_the_gpu_unless_configured(configured: int | None, laye
     assert gpu_layers(RuntimeConfig(gpu_layers=configured)) == layers
 
 
-def test_the_factory_reaches_the_runner(spec: BackendSpec, tmp_path: Path) -> None:
+def test_gguf_files_go_to_llama_cpp(tmp_path: Path) -> None:
     broken = tmp_path / "broken.gguf"
     broken.write_bytes(b"not a model")
     with pytest.raises(ModelLoadError, match=r"broken\.gguf"):
-        spec.factory(ModelConfig(path=str(broken)), RuntimeConfig())
+        load(ModelConfig(path=str(broken)), RuntimeConfig(), libraries=frozenset({"hip"}))
+
+
+def test_llama_cpp_never_computes_on_the_processor_instead(tmp_path: Path) -> None:
+    file = tmp_path / "model.gguf"
+    file.write_bytes(b"GGUF")
+    with pytest.raises(ModelLoadError, match="was built without ROCm"):
+        load(ModelConfig(path=str(file)), RuntimeConfig(), libraries=frozenset({"cpu"}))
+
+
+def test_folders_go_to_the_torch_runner(
+    spec: BackendSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch_runner = fake_torch_runner(monkeypatch)
+    path = str(model_folder(tmp_path / "model"))
+    assert spec.factory(ModelConfig(path=path), RuntimeConfig()) == "a torch runner"
+    (call,) = torch_runner.loaded
+    assert (call["path"], call["device"]) == (path, "cuda")
+    assert call["details"] == {"runner_choice": "the model is a folder with safetensors"}
 
 
 def test_the_crash_hint_tells_how_to_build(spec: BackendSpec) -> None:

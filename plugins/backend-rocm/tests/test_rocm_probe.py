@@ -54,6 +54,12 @@ def test_a_device_with_access_and_a_build_make_it_available(nodes: Path, kfd: Pa
     assert probe.reason == "ROCm: navi31 (gfx1100), aldebaran (gfx90a)"
 
 
+def test_a_torch_for_rocm_is_enough(nodes: Path, kfd: Path) -> None:
+    libraries = frozenset({"cpu"})
+    assert probe_rocm(libraries=libraries, torch=True, kfd=kfd, nodes=nodes).available
+    assert not probe_rocm(libraries=libraries, torch=True, kfd=kfd / "no", nodes=nodes).available
+
+
 def test_a_build_without_rocm_is_named_with_its_remedy(nodes: Path, kfd: Path) -> None:
     probe = probe_rocm(libraries=frozenset({"cpu"}), kfd=kfd, nodes=nodes)
     assert not probe.available

@@ -90,6 +90,11 @@ def test_adapters_change_answers_alone_and_stacked(
     assert answer(runner) == base
 
 
+def test_a_folder_is_refused_with_advice(runner: LlamaRunner, tmp_path: Path) -> None:
+    with pytest.raises(InvalidRequestError, match="takes adapters as GGUF files"):
+        runner.load_adapter(tmp_path)
+
+
 def test_what_adds_nothing_changes_nothing(
     runner: LlamaRunner, adapter: Callable[..., int]
 ) -> None:

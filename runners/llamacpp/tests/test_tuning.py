@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 
 from inferflux_core.config.schema import ModelConfig, RuntimeConfig
+from inferflux_core.engine import calibration
 from inferflux_core.engine.cost import CostModel
 from inferflux_core.engine.runner import Work
 from inferflux_core.errors import ModelLoadError
+from inferflux_core.models.content import content_digest
 from inferflux_core.models.reference import resolve
-from inferflux_runner_llamacpp import calibration, forget, tuning
-from inferflux_runner_llamacpp.gguf_check import check_gguf
-from inferflux_runner_llamacpp.identity import content_digest
+from inferflux_gguf.check import check_gguf
+from inferflux_runner_llamacpp import forget, tuning
 from inferflux_runner_llamacpp.measurements import Choice, Decision, Measurements
 from inferflux_runner_llamacpp.options import options_for
 from inferflux_runner_llamacpp.tuning import Options, tune

@@ -1,4 +1,4 @@
-"""What the file of a model says, whether the model was ever loaded or not."""
+"""What the file or folder of a model says, whether the model was ever loaded or not."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Final
 from inferflux_api.models.served import ServedModel
 from inferflux_core.errors import ModelLoadError
 from inferflux_core.models import reference
+from inferflux_core.models.folder.header import read_folder_header
 from inferflux_core.models.gguf_header import GGUFHeader, read_gguf_header
 from inferflux_core.models.stores import part_paths
 from inferflux_core.tool_calls.formats import detect_format, detect_reasoning
@@ -39,12 +40,14 @@ class ModelFacts:
         modified_at: seconds since 1970.
         digest: of what tells this version of the file from others, in hexadecimal; not of its bytes,
             which would take long to read.
-        header: None for a model that has no GGUF file.
+        format: `gguf`, `safetensors`, or "" for a model that cannot be read.
+        header: None for a model that cannot be read.
     """
 
     size: int
     modified_at: float
     digest: str
+    format: str
     header: GGUFHeader | None
 
     @property
@@ -117,25 +120,27 @@ class ModelFacts:
         return value if isinstance(value, int) else 0
 
 
-_NOTHING: Final = ModelFacts(0, 0.0, hashlib.sha256().hexdigest(), None)
+_NOTHING: Final = ModelFacts(0, 0.0, hashlib.sha256().hexdigest(), "", None)
 
 
 def facts_of(model: ServedModel) -> ModelFacts:
     """Look at a model's file. Takes up to a second for a large vocabulary; then it is remembered."""
     try:
-        files = part_paths(reference.resolve(model.config.path or ""))
-        stats = [file.stat() for file in files]
+        path = reference.resolve(model.config.path or "")
+        stats = [file.stat() for file in part_paths(path)]
     except (ModelLoadError, OSError):
         return _NOTHING
+    if not stats:
+        return _NOTHING
     size, modified_at = sum(stat.st_size for stat in stats), max(stat.st_mtime for stat in stats)
-    return _read(files[0], size, modified_at)
+    return _read(path, size, modified_at)
 
 
 @lru_cache(maxsize=256)
 def _read(path: Path, size: int, modified_at: float) -> ModelFacts:
     digest = hashlib.sha256(f"{path}\0{size}\0{modified_at}".encode()).hexdigest()
     try:
-        header = read_gguf_header(path) if path.is_file() else None
-    except ModelLoadError:
-        header = None
-    return ModelFacts(size, modified_at, digest, header)
+        header = read_folder_header(path) if path.is_dir() else read_gguf_header(path)
+    except (ModelLoadError, OSError):
+        return ModelFacts(size, modified_at, digest, "", None)
+    return ModelFacts(size, modified_at, digest, "safetensors" if path.is_dir() else "gguf", header)

@@ -65,7 +65,7 @@ def list_adapters() -> None:
 @click.option("--model", metavar="ID", help="The model it is for, where several are served.")
 @connection_options
 def load_adapter(*, name: str, path: str, replace: bool, model: str | None) -> None:
-    """Load PATH, a GGUF file on the server, and serve it as the model NAME.
+    """Load PATH, a GGUF file or PEFT folder on the server, and serve it as the model NAME.
 
     A relative path begins in the server's folder for adapters.
     """

@@ -85,16 +85,22 @@ def check(*, path: str) -> None:
     run_module(_CORE, "config", "check", path)
 
 
-def run_module(package: str, module: str, *arguments: str) -> None:
+def run_module(package: str, module: str, *arguments: str, extra: str = "") -> None:
     """Run a module of the server, hand its output through and leave with its exit code.
+
+    Args:
+        package: that has the module.
+        module: its name within the package.
+        arguments: for it.
+        extra: of the server's distribution, if one brings the package.
 
     Raises:
         CliError: it is not installed here.
     """
     if not _installed(package, module):
-        raise CliError(
-            f"no InferFlux server is installed in {sys.prefix}", hint="pip install inferflux"
-        )
+        server = f"InferFlux server with the extra '{extra}'" if extra else "InferFlux server"
+        wanted = f'"inferflux[{extra}]"' if extra else "inferflux"
+        raise CliError(f"no {server} is installed in {sys.prefix}", hint=f"pip install {wanted}")
     flags = ["--json"] if current_settings().json else []
     # -P keeps a file of the current directory from posing as one of the server's modules.
     command = [sys.executable, "-P", "-m", f"{package}.{module}", *arguments, *flags]

@@ -87,7 +87,7 @@ class AdapterConfig(Section, frozen=True):
 
 
 class ModelConfig(Section, frozen=True):
-    """One model. `path` is a file, or `pkg://module/file` for weights in a Python package.
+    """One model. `path` is a file or folder, or `pkg://module/file` for weights in a Python package.
 
     A model that is loaded on demand, or that has an `idle_ttl` in seconds, leaves memory when nobody
     uses it. Adapters are files; those in `adapters_folder` are loaded and unloaded as they come and go.
@@ -138,6 +138,7 @@ class RuntimeConfig(Section, frozen=True):
     """How models are executed."""
 
     backend: str | None = None
+    runner: Literal["auto", "llamacpp", "torch", "mlx"] = "auto"
     scheduler: str = "fcfs"
     scheduler_options: dict[str, Any] = {}
     max_num_seqs: PositiveInt | None = None

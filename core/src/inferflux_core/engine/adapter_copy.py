@@ -20,6 +20,7 @@ from inferflux_core.encrypted_adapters import (
     decrypted_in_memory,
 )
 from inferflux_core.errors import InvalidRequestError, StartupError
+from inferflux_core.models.folder.adapter import ADAPTER_FILES, is_adapter_folder
 
 __all__ = ["private_copy"]
 
@@ -34,31 +35,21 @@ def private_copy(path: Path, key_file: Path | None) -> Iterator[tuple[Path, byte
     Of an encrypted adapter there is a copy in memory only, and a link to it.
 
     Args:
-        path: a GGUF file, plain or encrypted.
+        path: a GGUF file, plain or encrypted, or a folder as PEFT saves it.
         key_file: has the keys of encrypted ones.
 
     Yields:
-        A file of the same name, until the context ends, and 16 bytes.
+        A file or folder of the same name, until the context ends, and 16 bytes.
 
     Raises:
-        InvalidRequestError: the file cannot be read, copied or decrypted.
+        InvalidRequestError: the adapter cannot be read, copied or decrypted.
     """
     with ExitStack() as stack:
         try:
-            source = stack.enter_context(_open(path))
-            copy = Path(
-                stack.enter_context(TemporaryDirectory(prefix="inferflux-adapter-")), path.name
-            )
-            if _is_encrypted(source, path):
-                keyset = _keyset(path, key_file)
-                name = adapter_name(path)
-                memory = stack.enter_context(decrypted_in_memory(source, path.name, name, keyset))
-                copy.symlink_to(memory)
-            else:
-                with copy.open("wb") as target:
-                    shutil.copyfileobj(source, target, _CHUNK_BYTES)
-            with copy.open("rb") as file:
-                digest = hashlib.file_digest(file, _new_digest).digest()
+            temporary = stack.enter_context(TemporaryDirectory(prefix="inferflux-adapter-"))
+            copy = Path(temporary, path.name)
+            folder = path.is_dir()
+            digest = _copy_folder(path, copy) if folder else _copy_file(path, copy, key_file, stack)
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
             raise InvalidRequestError(
@@ -68,6 +59,44 @@ def private_copy(path: Path, key_file: Path | None) -> Iterator[tuple[Path, byte
             hint = f"; {error.hint}" if error.hint else ""
             raise InvalidRequestError(error.message + hint, param="lora_path") from error
         yield copy, digest
+
+
+def _copy_folder(path: Path, copy: Path) -> bytes:
+    """Copy what matters of a folder; returns a digest of it."""
+    if not is_adapter_folder(path):
+        raise InvalidRequestError(
+            f"{path.name} is a folder without {' and '.join(ADAPTER_FILES)}", param="lora_path"
+        )
+    copy.mkdir()
+    whole = _new_digest()
+    for name in ADAPTER_FILES:
+        with _open(path / name) as source:
+            _copy(source, copy / name)
+        whole.update(_digest(copy / name))
+    return whole.digest()
+
+
+def _copy_file(path: Path, copy: Path, key_file: Path | None, stack: ExitStack) -> bytes:
+    """Copy or decrypt a file, which is open until the stack ends; returns a digest of its content."""
+    source = stack.enter_context(_open(path))
+    if _is_encrypted(source, path):
+        keyset = _keyset(path, key_file)
+        name = adapter_name(path)
+        memory = stack.enter_context(decrypted_in_memory(source, path.name, name, keyset))
+        copy.symlink_to(memory)
+    else:
+        _copy(source, copy)
+    return _digest(copy)
+
+
+def _copy(source: BinaryIO, copy: Path) -> None:
+    with copy.open("wb") as target:
+        shutil.copyfileobj(source, target, _CHUNK_BYTES)
+
+
+def _digest(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, _new_digest).digest()
 
 
 def _open(path: Path) -> BinaryIO:

@@ -62,7 +62,7 @@ class AdapterRegistry:
 
         Args:
             name: what requests say.
-            path: a GGUF file, plain or encrypted.
+            path: a GGUF file, plain or encrypted, or a folder as PEFT saves it.
             key_file: has the keys of encrypted ones.
 
         Raises:

@@ -19,6 +19,7 @@ __all__ = [
     "Embedder",
     "ModelOutput",
     "ModelRunner",
+    "PrefixSharer",
     "RunnerCapabilities",
     "RunnerError",
     "SlotMover",
@@ -53,6 +54,7 @@ class RunnerCapabilities:
         exports_state: whether the runner is a `StateExporter`, for this model.
         state_fingerprint: equal for runners that can import each other's exports: it names the model's
             weights, the library's build and the type of the cache.
+        shares_prefixes: whether the runner is a `PrefixSharer`.
         hosts_adapters: whether the runner is an `AdapterHost`, for this model.
         embeds: whether the runner is an `Embedder`, for this model.
         ranks: whether its embeddings have one number, which says how well a document answers a query.
@@ -72,6 +74,7 @@ class RunnerCapabilities:
     contiguous_slots: bool = False
     exports_state: bool = False
     state_fingerprint: str = ""
+    shares_prefixes: bool = False
     hosts_adapters: bool = False
     embeds: bool = False
     ranks: bool = False
@@ -208,6 +211,18 @@ class StateExporter(Protocol):
 
         Raises:
             RunnerError: the runner cannot go on.
+        """
+
+
+@runtime_checkable
+class PrefixSharer(Protocol):
+    """What a runner offers beside `StateExporter` if its `capabilities.shares_prefixes` is true."""
+
+    def share(self, slot: int, to: int, length: int) -> bool:
+        """Let an empty slot hold the first `length` tokens of a sequence too; both go on independently.
+
+        Returns:
+            False if the sequence does not hold as many yet; the slot is empty then.
         """
 
 

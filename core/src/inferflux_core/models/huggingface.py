@@ -23,7 +23,7 @@ _COMMIT: Final = re.compile(r"[0-9a-f]{40}\Z")
 
 
 def resolve(reference: str) -> Path:
-    """The file that a reference names.
+    """The file that a reference names, or the folder of a repository with safetensors.
 
     Raises:
         ModelLoadError: it is malformed, nothing was downloaded, or there are several files to choose from.
@@ -33,10 +33,11 @@ def resolve(reference: str) -> Path:
     store = cache / f"models--{org}--{repo}"
     snapshot = _snapshot(store)
     if snapshot is None:
-        what = "/".join(file) or "FILE.gguf"
+        what = f"{org}/{repo}" + (f" {'/'.join(file)}" if file else "")
         raise ModelLoadError(
             f"{reference} is not in the cache {cache}, and this version does not download models",
-            hint=f"run: hf download {org}/{repo} {what}  (from the package huggingface_hub)",
+            hint=f"run: hf download {what}  (from the package huggingface_hub; if the repository "
+            "holds several GGUF files, name the one to fetch)",
         )
     return choose_file(reference, store, snapshot, file)
 

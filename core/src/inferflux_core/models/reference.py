@@ -1,4 +1,4 @@
-"""From the `model.path` of a configuration to a file on this machine."""
+"""From the `model.path` of a configuration to a file or folder on this machine."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _STORES: Final[dict[str, tuple[Callable[[str], Path], Callable[[str], str]]]] = 
 
 
 def resolve(reference: str) -> Path:
-    """Find the file that a model reference names; of a split model, its first part.
+    """Find the file that a model reference names; of a split model, its first part; or a model's folder.
 
     Args:
         reference: a path; `pkg://module/file` for weights that ship in a Python package; or where another

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from inferflux_core.errors import ModelLoadError
+from inferflux_core.models.folder.layout import is_model_folder, weight_files
 
 __all__ = [
     "choose_file",
@@ -80,10 +81,18 @@ def kept_inside(store: Path, path: Path) -> Path:
     return path
 
 
-def choose_file(reference: str, store: Path, folder: Path, wanted: list[str]) -> Path:
-    """The model file of a folder: the one that is named, or else the only one.
+def _kept_whole(store: Path, folder: Path) -> Path:
+    """The same folder, if none of its files is a link that leads out of the store."""
+    for path in folder.iterdir():
+        if not path.is_dir():
+            kept_inside(store, path)
+    return folder
 
-    Of a split model that is its first part.
+
+def choose_file(reference: str, store: Path, folder: Path, wanted: list[str]) -> Path:
+    """The model of a folder: the file that is named, or else the only one, or else the folder itself.
+
+    Of a split model that is its first part. A folder is a model if it has weights in safetensors.
 
     Args:
         reference: for messages.
@@ -96,15 +105,19 @@ def choose_file(reference: str, store: Path, folder: Path, wanted: list[str]) ->
     """
     if wanted:
         path = folder.joinpath(*wanted)
+        if is_model_folder(path):
+            return _kept_whole(store, path)
         if path.exists():
             return kept_inside(store, path)
     found = sorted(path.relative_to(folder).as_posix() for path in _models(folder))
     if not wanted and len(found) == 1:
         return kept_inside(store, folder / found[0])
+    if not wanted and not found and is_model_folder(folder):
+        return _kept_whole(store, folder)
     if not found:
         raise ModelLoadError(
-            f"{reference}: {folder} holds no GGUF file",
-            hint="download one of the model's GGUF files",
+            f"{reference}: {folder} holds no GGUF file, and no safetensors with a config.json",
+            hint="download one of the model's GGUF files, or the whole repository",
         )
     problem = f"has no {'/'.join(wanted)}" if wanted else f"stands for {len(found)} files"
     base = reference.removesuffix("/" + "/".join(wanted))
@@ -115,7 +128,9 @@ def choose_file(reference: str, store: Path, folder: Path, wanted: list[str]) ->
 
 
 def part_paths(path: Path) -> list[Path]:
-    """The files of a model: all parts, if the name is that of a split model's part."""
+    """The files of a model's weights: all parts, if the name is that of a split model's part."""
+    if path.is_dir():
+        return weight_files(path)
     match = _PART.search(path.name)
     if match is None:
         return [path]

@@ -48,6 +48,7 @@ KINDS: Final[Mapping[str, Kind[Any]]] = {
 KNOWN_PLUGINS: Final[Mapping[tuple[str, str], str]] = {
     ("backend", "cpu"): "inferflux[cpu]",
     ("backend", "cuda"): "inferflux[cuda]",
+    ("backend", "mlx-cpu"): "inferflux[mlx-cpu]",
     ("backend", "rocm"): "inferflux[rocm]",
     ("backend", "mps"): "inferflux[mps]",
     ("scheduler", "fair"): "inferflux[fair]",

@@ -32,6 +32,7 @@ class DeterministicRunner:
         prefill_quantum: as in `RunnerCapabilities`.
         max_draft_tokens: as in `RunnerCapabilities`.
         uniform_rows: as in `RunnerCapabilities`.
+        shares_prefixes: as in `RunnerCapabilities`.
         cost: as in `RunnerCapabilities`.
         rows_per_pass: split batches into passes of this many works, to resemble real devices.
     """
@@ -44,6 +45,7 @@ class DeterministicRunner:
         rows_per_pass: int = 3,
         max_draft_tokens: int = 8,
         uniform_rows: bool = False,
+        shares_prefixes: bool = False,
         cost: CostModel | None = None,
     ) -> None:
         self.tokenizer = ByteTokenizer()
@@ -55,6 +57,7 @@ class DeterministicRunner:
             max_draft_tokens=max_draft_tokens,
             uniform_rows=uniform_rows,
             contiguous_slots=True,
+            shares_prefixes=shares_prefixes,
             cost=cost,
             exports_state=True,
             state_fingerprint="deterministic",
@@ -64,6 +67,7 @@ class DeterministicRunner:
         # The hash after every token: what a real runner's keys and values are, in eight bytes.
         self._states: dict[int, list[int]] = {}
         self.num_computed_tokens = 0
+        self.num_shared_tokens = 0
 
     def warm_up(self) -> None:
         """Nothing to warm."""
@@ -89,6 +93,15 @@ class DeterministicRunner:
         """Carry a sequence over."""
         assert to not in self._states, f"slot {to} is not empty"
         self._states[to] = self._states.pop(slot)
+
+    def share(self, slot: int, to: int, length: int) -> bool:
+        """Copy the hashes."""
+        assert to not in self._states, f"slot {to} is not empty"
+        if len(self._states.get(slot, ())) < length:
+            return False
+        self._states[to] = self._states[slot][:length]
+        self.num_shared_tokens += length
+        return True
 
     def release(self, slot: int) -> None:
         """Forget a sequence."""

@@ -12,6 +12,7 @@ from inferflux_core.engine.runner import (
     AdapterHost,
     DraftVerifier,
     ModelRunner,
+    PrefixSharer,
     SlotMover,
     StateExporter,
 )
@@ -45,6 +46,8 @@ class RunnerTests(LoadedModel):
         assert capabilities.prefill_quantum >= 1
         assert capabilities.device, "`device` tells operators what executes the model"
         assert not capabilities.exports_state or isinstance(runner, StateExporter)
+        assert not capabilities.shares_prefixes or isinstance(runner, PrefixSharer)
+        assert capabilities.exports_state or not capabilities.shares_prefixes
         assert not capabilities.max_draft_tokens or isinstance(runner, DraftVerifier)
         assert not capabilities.contiguous_slots or isinstance(runner, SlotMover)
         assert not capabilities.hosts_adapters or isinstance(runner, AdapterHost)
@@ -162,6 +165,31 @@ class RunnerTests(LoadedModel):
         assert_same_choice(row, whole, self.near_tie)
         again = exporter.export_state(0, bounds)
         assert again == pieces, "what is imported must come out as it went in"
+
+    def test_who_shares_a_beginning_goes_on_alone(self, driver: Driver) -> None:
+        """Whoever of the two is the first to go on, and when the one it came from has left."""
+        runner = driver.runner
+        if not runner.capabilities.shares_prefixes or runner.capabilities.max_num_seqs < 2:
+            pytest.skip("capabilities.shares_prefixes is false")
+        prompt, other = driver.encode(PASSAGE), driver.encode(PROMPTS[2])[:3]
+        length = len(prompt) * 2 // 3
+        alone = {}
+        for slot, rest in ((0, prompt[length:]), (1, other)):
+            alone[slot] = driver.rows(slot, prompt[:length], rest)
+            driver.release(slot)
+        sharer = cast("PrefixSharer", runner)
+        for order in ((0, 1), (1, 0)):
+            driver.append(0, prompt[: length + 5])
+            assert not sharer.share(0, 1, length + 6)
+            assert sharer.share(0, 1, length)
+            rests = {0: prompt[length + 5 :], 1: other}
+            found = {}
+            for slot in order:
+                start = length if slot else length + 5
+                found[slot] = driver.resume(slot, start, rests[slot])
+                driver.release(slot)
+            for slot in order:
+                assert_same_choice(found[slot], alone[slot][-1], self.near_tie)
 
     def test_logits_after_every_token_are_those_of_one_by_one(self, driver: Driver) -> None:
         """Several sequences at once, one of them longer than a draft ever is."""

@@ -6,7 +6,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from inferflux_backend_cpu.comparison import compared
 from inferflux_backend_cpu.probing import probe_cpu
+from inferflux_backend_cpu.trial import try_runner
+from inferflux_core.backends.runner_choice import choose_runner, model_formats
 from inferflux_core.hookspecs import hookimpl
 from inferflux_core.specs import BackendSpec, FileRecipe, Probe
 from inferflux_runner_llamacpp.host import core_count
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["inferflux_backends"]
 
+_DISTRIBUTION = "inferflux-backend-cpu"
 _CRASH_HINT = (
     "the installed llama.cpp was built for another CPU, or by GCC 12, which miscompiles its AMX "
     "set-up; build it again for this machine: "
@@ -30,9 +34,16 @@ def _probe() -> Probe:
 
 
 def _load(model: ModelConfig, runtime: RuntimeConfig) -> ModelRunner:
+    choice = compared(
+        model, runtime, lambda runner: try_runner(runner, model, runtime)
+    ) or choose_runner(model, runtime, _DISTRIBUTION)
+    if choice.runner == "torch":
+        import inferflux_runner_torch
+
+        return inferflux_runner_torch.load(model, runtime, device="cpu", details=choice.details)
     import inferflux_runner_llamacpp
 
-    return inferflux_runner_llamacpp.load(model, runtime, gpu_layers=0)
+    return inferflux_runner_llamacpp.load(model, runtime, gpu_layers=0, details=choice.details)
 
 
 def _forget(model: ModelConfig) -> None:
@@ -52,12 +63,12 @@ def inferflux_backends() -> Iterable[BackendSpec]:
     """Declare `cpu`."""
     yield BackendSpec(
         name="cpu",
-        summary="GGUF models on the processor, with llama.cpp",
+        summary="models on the processor: GGUF with llama.cpp, safetensors with torch",
         probe=_probe,
         factory=_load,
         forget=_forget,
         make_file=_make_file,
-        capabilities=frozenset({"gguf"}),
+        capabilities=model_formats(),
         # Threads that wander between cores make the others spin at every barrier.
         environment={
             "OMP_PROC_BIND": "true",

@@ -1,25 +1,32 @@
-"""Whether a CUDA device, its driver and a build of llama.cpp that uses it are all here."""
+"""Whether a CUDA device, its driver, and a build of llama.cpp or torch that uses it are all here."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 from inferflux_backend_cuda.driver import DriverError, device_names
 from inferflux_core.specs import Probe
 from inferflux_runner_llamacpp.library import build_command
 
-__all__ = ["BUILD_COMMAND", "probe_cuda"]
+__all__ = ["BUILD_COMMAND", "NO_BUILD", "probe_cuda"]
 
-BUILD_COMMAND = build_command("-DGGML_CUDA=on")
+BUILD_COMMAND: Final = build_command("-DGGML_CUDA=on")
+NO_BUILD: Final = "the installed llama-cpp-python was built without CUDA"
 
 
 def probe_cuda(
-    *, libraries: frozenset[str], driver: str = "libcuda.so.1", dev: Path = Path("/dev")
+    *,
+    libraries: frozenset[str],
+    torch: bool = False,
+    driver: str = "libcuda.so.1",
+    dev: Path = Path("/dev"),
 ) -> Probe:
     """Look for a device, then for a build that can use it.
 
     Args:
         libraries: names of the ggml libraries of the installed llama.cpp.
+        torch: whether the torch runner is installed, with a torch for CUDA.
         driver: the CUDA driver's library.
         dev: the folder of device files.
     """
@@ -33,11 +40,11 @@ def probe_cuda(
         return Probe(available=False, reason=_without_device(str(error), has_files=has_files))
     if not devices:
         return Probe(available=False, reason="the CUDA driver reports no device")
-    if "cuda" not in libraries:
+    if "cuda" not in libraries and not torch:
         return Probe(
             available=False,
-            reason=f"{devices[0]} is here, but the installed llama-cpp-python was built without "
-            f"CUDA; install the CUDA toolkit, then: {BUILD_COMMAND}",
+            reason=f"{devices[0]} is here, but {NO_BUILD}; install the CUDA toolkit, then: "
+            f"{BUILD_COMMAND}",
             devices=devices,
         )
     return Probe(available=True, reason=f"CUDA: {', '.join(devices)}", devices=devices)

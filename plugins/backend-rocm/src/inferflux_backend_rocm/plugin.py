@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from inferflux_backend_rocm.probing import BUILD_COMMAND, probe_rocm
+from inferflux_backend_rocm.probing import BUILD_COMMAND, NO_BUILD, probe_rocm
+from inferflux_core.backends.runner_choice import choose_runner, has_torch_library, model_formats
+from inferflux_core.errors import ModelLoadError
 from inferflux_core.hookspecs import hookimpl
 from inferflux_core.specs import BackendSpec, FileRecipe, Probe
 from inferflux_runner_llamacpp.library import ggml_libraries
@@ -14,8 +16,9 @@ if TYPE_CHECKING:
     from inferflux_core.config.schema import ModelConfig, RuntimeConfig
     from inferflux_core.engine.runner import ModelRunner
 
-__all__ = ["gpu_layers", "inferflux_backends"]
+__all__ = ["gpu_layers", "inferflux_backends", "load"]
 
+_DISTRIBUTION = "inferflux-backend-rocm"
 _ALL_LAYERS = -1
 _CRASH_HINT = (
     "llama.cpp may have been built for another GPU or ROCm version, or the GPU's memory is too "
@@ -29,13 +32,40 @@ def gpu_layers(runtime: RuntimeConfig) -> int:
 
 
 def _probe() -> Probe:
-    return probe_rocm(libraries=ggml_libraries())
+    return probe_rocm(libraries=ggml_libraries(), torch=has_torch_library("torch_hip"))
+
+
+def load(model: ModelConfig, runtime: RuntimeConfig, *, libraries: frozenset[str]) -> ModelRunner:
+    """Load a model with the runner that is made for its kind.
+
+    Args:
+        model: a file or folder on this machine.
+        runtime: how to run it.
+        libraries: names of the ggml libraries of the installed llama.cpp.
+
+    Raises:
+        ModelLoadError: the model is damaged or too large, or what it needs is not installed.
+    """
+    choice = choose_runner(model, runtime, _DISTRIBUTION)
+    if choice.runner == "torch":
+        import inferflux_runner_torch
+
+        # As ROCm builds of torch call it.
+        return inferflux_runner_torch.load(model, runtime, device="cuda", details=choice.details)
+    # The probe was content with torch alone; llama.cpp would compute on the processor.
+    if "hip" not in libraries:
+        raise ModelLoadError(
+            f"{model.path} is for llama.cpp, and {NO_BUILD}", hint=f"run: {BUILD_COMMAND}"
+        )
+    import inferflux_runner_llamacpp
+
+    return inferflux_runner_llamacpp.load(
+        model, runtime, gpu_layers=gpu_layers(runtime), details=choice.details
+    )
 
 
 def _load(model: ModelConfig, runtime: RuntimeConfig) -> ModelRunner:
-    import inferflux_runner_llamacpp
-
-    return inferflux_runner_llamacpp.load(model, runtime, gpu_layers=gpu_layers(runtime))
+    return load(model, runtime, libraries=ggml_libraries())
 
 
 def _forget(model: ModelConfig) -> None:
@@ -55,11 +85,11 @@ def inferflux_backends() -> Iterable[BackendSpec]:
     """Declare `rocm`."""
     yield BackendSpec(
         name="rocm",
-        summary="GGUF models on AMD GPUs, with llama.cpp",
+        summary="models on AMD GPUs: GGUF with llama.cpp, safetensors with torch",
         probe=_probe,
         factory=_load,
         forget=_forget,
         make_file=_make_file,
-        capabilities=frozenset({"gguf"}),
+        capabilities=model_formats(),
         crash_hint=_CRASH_HINT,
     )

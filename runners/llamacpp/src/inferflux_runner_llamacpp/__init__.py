@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,11 @@ __all__ = ["forget", "load", "make_file"]
 
 
 def load(
-    model: ModelConfig, runtime: RuntimeConfig, *, gpu_layers: int = 0
+    model: ModelConfig,
+    runtime: RuntimeConfig,
+    *,
+    gpu_layers: int = 0,
+    details: Mapping[str, str] | None = None,
 ) -> LlamaRunner | EncoderRunner:
     """Load a GGUF file.
 
@@ -26,6 +30,7 @@ def load(
         model: `path` is a file on this machine.
         runtime: limits and KV cache settings.
         gpu_layers: layers to put on the device; -1 is all of them.
+        details: what else to report in the runner's capabilities.
 
     Raises:
         ModelLoadError: the file cannot be read or does not fit into memory.
@@ -35,7 +40,9 @@ def load(
     threads = runtime.threads or core_count()
     from inferflux_runner_llamacpp.loading import load_runner
 
-    return load_runner(model, runtime, threads=threads, gpu_layers=gpu_layers)
+    return load_runner(
+        model, runtime, threads=threads, gpu_layers=gpu_layers, details=details or {}
+    )
 
 
 def forget(model: ModelConfig) -> None:
@@ -52,19 +59,21 @@ def make_file(recipe: FileRecipe, report: Callable[[float], None]) -> None:
     Raises:
         ModelLoadError: it cannot be done.
     """
-    from inferflux_runner_llamacpp.conversion import convert
-    from inferflux_runner_llamacpp.quantizing import quantize
+    from inferflux_gguf.to_gguf import convert
+    from inferflux_runner_llamacpp.quantizing import check_kind, quantize
 
     source, kind = recipe.source, recipe.quantization
+    if kind is not None:
+        check_kind(kind)
     if not source.is_dir():
-        quantize(source, recipe.target, kind or "F16")
+        quantize(source, recipe.target, kind or "F16", report)
     elif kind is None:
         convert(source, recipe.target, report)
     else:
         whole = recipe.target.with_suffix(".whole")
         try:
             convert(source, whole, lambda share: report(share / 2))
-            quantize(whole, recipe.target, kind)
+            quantize(whole, recipe.target, kind, lambda share: report((1 + share) / 2))
         finally:
             whole.unlink(missing_ok=True)
     report(1.0)

@@ -14,9 +14,9 @@ from typing import Final
 import numpy as np
 from gguf.constants import GGMLQuantizationType, GGUFValueType
 
-from inferflux_runner_llamacpp.gguf_check import read_gguf
-from inferflux_runner_llamacpp.gguf_layout import Layout, Tensor
-from inferflux_runner_llamacpp.gguf_metadata import Metadata
+from inferflux_gguf.check import read_gguf
+from inferflux_gguf.layout import Layout, Tensor
+from inferflux_gguf.metadata import Metadata
 
 __all__ = ["BaseModel", "check_adapter"]
 

@@ -53,6 +53,12 @@ class Adapters:
         Raises:
             InvalidRequestError: it is damaged, or was made for another model.
         """
+        if path.is_dir():
+            raise InvalidRequestError(
+                f"{path.name} is a folder, and llama.cpp takes adapters as GGUF files; make one with its "
+                "`convert_lora_to_gguf.py`",
+                param="lora_path",
+            )
         try:
             self._base = self._base or self._read_base()
             check_adapter(path, self._base)

@@ -10,13 +10,14 @@ from typing import Final
 
 import llama_cpp
 
+from inferflux_core.engine.context_size import ContextSize
 from inferflux_core.engine.cost import CostModel
 from inferflux_core.engine.runner import RunnerCapabilities
 from inferflux_core.errors import ModelLoadError
 from inferflux_runner_llamacpp.adapters import Adapters
 from inferflux_runner_llamacpp.embedding import LlamaEmbedder
 from inferflux_runner_llamacpp.measurements import Choice
-from inferflux_runner_llamacpp.memory import ContextSize, drop_zero_pages, padded
+from inferflux_runner_llamacpp.memory import drop_zero_pages, padded
 from inferflux_runner_llamacpp.native_log import captured_log, cause
 from inferflux_runner_llamacpp.runner import ContextLimits, LlamaRunner
 from inferflux_runner_llamacpp.tokenizer import LlamaTokenizer

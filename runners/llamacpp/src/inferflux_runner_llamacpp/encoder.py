@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import llama_cpp
@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from inferflux_core.config.schema import RuntimeConfig
 from inferflux_core.engine.runner import ModelOutput, RunnerCapabilities, RunnerError, Work
 from inferflux_core.errors import ModelLoadError, StartupError
+from inferflux_gguf.check import GGUFSummary
 from inferflux_runner_llamacpp.context import open_model
 from inferflux_runner_llamacpp.embedding import EmbedderSettings, LlamaEmbedder, max_input
-from inferflux_runner_llamacpp.gguf_check import GGUFSummary
 from inferflux_runner_llamacpp.memory import drop_zero_pages
 from inferflux_runner_llamacpp.tokenizer import LlamaTokenizer
 from inferflux_runner_llamacpp.weights import expand
@@ -23,7 +23,13 @@ __all__ = ["EncoderRunner", "load_encoder"]
 
 
 def load_encoder(
-    path: Path, summary: GGUFSummary, runtime: RuntimeConfig, *, threads: int, gpu_layers: int
+    path: Path,
+    summary: GGUFSummary,
+    runtime: RuntimeConfig,
+    *,
+    threads: int,
+    gpu_layers: int,
+    details: Mapping[str, str],
 ) -> EncoderRunner:
     """Load a checked GGUF file whose model only embeds or ranks.
 
@@ -46,12 +52,13 @@ def load_encoder(
     weights = "original" if runtime.weights == "auto" else runtime.weights
     file = path if weights == "original" else expand(path, weights, threads)
     device = f"CPU, {threads} threads" if gpu_layers == 0 else "llama.cpp device"
-    details = {
+    described = {
         "architecture": summary.architecture,
         "quantization": summary.quantization,
         "weights": weights,
+        **details,
     }
-    return EncoderRunner(open_model(file, gpu_layers), settings, device, details)
+    return EncoderRunner(open_model(file, gpu_layers), settings, device, described)
 
 
 class EncoderRunner:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -11,12 +12,16 @@ from typing import Final
 import llama_cpp
 
 from inferflux_core.config.schema import ModelConfig, RuntimeConfig
+from inferflux_core.engine.calibration import measure_cost
+from inferflux_core.engine.context_size import ContextSize, fit
 from inferflux_core.engine.cost import CostModel
 from inferflux_core.engine.host_memory import available_memory
 from inferflux_core.errors import ModelLoadError
+from inferflux_core.models.content import content_digest
+from inferflux_gguf.check import GGUFSummary, check_gguf, tensor_shapes
+from inferflux_gguf.split import part_path
 from inferflux_runner_llamacpp.adapter_check import BaseModel
 from inferflux_runner_llamacpp.adapters import Adapters
-from inferflux_runner_llamacpp.calibration import measure_cost
 from inferflux_runner_llamacpp.context import (
     KV_TYPE_BYTES,
     KV_TYPES,
@@ -25,11 +30,9 @@ from inferflux_runner_llamacpp.context import (
 )
 from inferflux_runner_llamacpp.embedding import EmbedderSettings, LlamaEmbedder, max_input
 from inferflux_runner_llamacpp.encoder import EncoderRunner, load_encoder
-from inferflux_runner_llamacpp.gguf_check import GGUFSummary, check_gguf, tensor_shapes
-from inferflux_runner_llamacpp.gguf_split import part_path
-from inferflux_runner_llamacpp.identity import build_files, content_digest
+from inferflux_runner_llamacpp.identity import build_files
 from inferflux_runner_llamacpp.measurements import Choice, Measurements
-from inferflux_runner_llamacpp.memory import ContextSize, fit
+from inferflux_runner_llamacpp.memory import PAGE
 from inferflux_runner_llamacpp.options import options_for
 from inferflux_runner_llamacpp.runner import LlamaRunner
 from inferflux_runner_llamacpp.tuning import tune
@@ -44,7 +47,12 @@ _PIECE_FORMAT: Final = 1
 
 
 def load_runner(
-    config: ModelConfig, runtime: RuntimeConfig, *, threads: int, gpu_layers: int
+    config: ModelConfig,
+    runtime: RuntimeConfig,
+    *,
+    threads: int,
+    gpu_layers: int,
+    details: Mapping[str, str],
 ) -> LlamaRunner | EncoderRunner:
     """Check a file, decide how to run it here, and load it.
 
@@ -57,7 +65,9 @@ def load_runner(
     on_cpu = gpu_layers == 0
     _check_memory(path, summary, on_cpu=on_cpu)
     if not summary.generates:
-        return load_encoder(path, summary, runtime, threads=threads, gpu_layers=gpu_layers)
+        return load_encoder(
+            path, summary, runtime, threads=threads, gpu_layers=gpu_layers, details=details
+        )
     options = options_for(summary, runtime, threads, on_cpu=on_cpu)
     # First what may be refused, then what takes time.
     _fit(summary, str(options["kv_type"][0]), runtime, on_cpu=on_cpu)
@@ -79,6 +89,7 @@ def load_runner(
             details={
                 "architecture": summary.architecture,
                 "quantization": summary.quantization,
+                **details,
                 **_in_words(decision.table),
             },
         )
@@ -126,7 +137,7 @@ def _fit(
     summary: GGUFSummary, kv_type: str, runtime: RuntimeConfig, *, on_cpu: bool
 ) -> ContextSize:
     kv_bytes = _kv_bytes(summary, kv_type)
-    return fit(kv_bytes, summary.context_length, runtime, check_memory=on_cpu)
+    return fit(kv_bytes, summary.context_length, runtime, check_memory=on_cpu, page=PAGE)
 
 
 def _kv_bytes(summary: GGUFSummary, kv_type: str) -> int:

@@ -16,7 +16,7 @@ from inferflux_core.engine.cost import CostModel
 from inferflux_runner_llamacpp.host import Watch, cache_folder, cpu_identity
 from inferflux_runner_llamacpp.identity import build_files, file_identity
 
-__all__ = ["Choice", "Decision", "Measurements", "Timings"]
+__all__ = ["Choice", "Comparison", "Decision", "Measurements", "Timings"]
 
 logger = logging.getLogger("inferflux.llamacpp")
 
@@ -72,6 +72,17 @@ class Decision(msgspec.Struct, frozen=True):
     table: dict[str, str] = {}
 
 
+class Comparison(msgspec.Struct, frozen=True):
+    """How long a request takes with each runner, and why one that cannot run the model cannot.
+
+    What is not `lasting` may be another result the next time.
+    """
+
+    seconds: dict[str, float]
+    problems: dict[str, str]
+    lasting: bool = True
+
+
 class Kept(msgspec.Struct, Generic[T]):
     """A result, and how often it was measured; `quiet` says whether nothing disturbed the last time."""
 
@@ -88,6 +99,7 @@ class Kept(msgspec.Struct, Generic[T]):
 class _Content(msgspec.Struct):
     decisions: dict[str, Kept[Decision]] = {}
     costs: dict[str, Kept[CostModel]] = {}
+    comparisons: dict[str, Comparison] = {}
 
 
 class Measurements:
@@ -112,6 +124,18 @@ class Measurements:
         """The cost model that was measured before in this setting, or the one that is measured now."""
         content = self._load()
         return self._recall(content, content.costs, setting, measure)
+
+    def comparison(self, question: str, compare: Callable[[], Comparison]) -> Comparison:
+        """The comparison with other runners that was made before, or the one that is made now."""
+        if found := self._load().comparisons.get(question):
+            return found
+        found = compare()
+        if found.lasting:
+            # Anew: trying the runners has added to it meanwhile.
+            content = self._load()
+            content.comparisons[question] = found
+            self._store(content)
+        return found
 
     def forget(self) -> None:
         """Measure everything anew from now on."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import llama_cpp
@@ -12,12 +12,18 @@ __all__ = ["captured_log", "cause"]
 
 
 @contextmanager
-def captured_log() -> Iterator[list[str]]:
-    """Collect messages; they say why a load failed."""
+def captured_log(listen: Callable[[str], None] | None = None) -> Iterator[list[str]]:
+    """Collect messages; they say why a load failed.
+
+    Args:
+        listen: is called with each as it comes.
+    """
     lines: list[str] = []
 
     def collect(_level: int, text: bytes, _data: ctypes.c_void_p) -> None:
         lines.append(text.decode("utf-8", "replace").strip())
+        if listen is not None:
+            listen(lines[-1])
 
     callback = llama_cpp.llama_log_callback(collect)
     llama_cpp.llama_log_set(callback, ctypes.c_void_p(0))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from inferflux_core.config.schema import RuntimeConfig
 from inferflux_core.errors import ModelLoadError
-from inferflux_runner_llamacpp.gguf_check import GGUFSummary
+from inferflux_gguf.check import GGUFSummary
 from inferflux_runner_llamacpp.host import cpu_flags
 from inferflux_runner_llamacpp.tuning import Options
 from inferflux_runner_llamacpp.weights import CANDIDATES, can_expand

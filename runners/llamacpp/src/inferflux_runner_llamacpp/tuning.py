@@ -15,8 +15,8 @@ from typing import Final
 
 import msgspec
 
+from inferflux_core.engine.calibration import some_tokens, time_passes
 from inferflux_core.engine.runner import Work
-from inferflux_runner_llamacpp.calibration import some_tokens, time_passes
 from inferflux_runner_llamacpp.measurements import Choice, Decision, Timings
 from inferflux_runner_llamacpp.runner import LlamaRunner
 

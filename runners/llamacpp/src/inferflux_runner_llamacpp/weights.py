@@ -20,8 +20,8 @@ import llama_cpp
 
 from inferflux_core.engine.host_memory import available_memory
 from inferflux_core.errors import ModelLoadError
-from inferflux_runner_llamacpp.gguf_check import GGUFSummary, check_gguf
-from inferflux_runner_llamacpp.gguf_split import all_parts
+from inferflux_gguf.check import GGUFSummary, check_gguf
+from inferflux_gguf.split import all_parts
 from inferflux_runner_llamacpp.host import cache_folder
 from inferflux_runner_llamacpp.identity import file_identity
 from inferflux_runner_llamacpp.native_log import captured_log, cause

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import llama_cpp
 
+from inferflux_core.engine.context_size import ContextSize
 from inferflux_runner_llamacpp.context import ContextSettings, open_model, open_runner
 from inferflux_runner_llamacpp.measurements import Choice
-from inferflux_runner_llamacpp.memory import ContextSize
 from inferflux_runner_llamacpp.runner import LlamaRunner
 from inferflux_runner_llamacpp.tuning import TRIAL_LEN, TRIAL_SEQS
 from inferflux_runner_llamacpp.weights import expand

@@ -41,7 +41,7 @@ def details(target: Target, manifest: Manifest | None) -> dict[str, Any]:
     parent = target.model.name if target.is_adapter else manifest.source if manifest else ""
     return {
         "parent_model": parent,
-        "format": "gguf" if facts.header else "",
+        "format": facts.format,
         "family": facts.architecture,
         "families": [facts.architecture] if facts.architecture else [],
         "parameter_size": facts.parameter_size,

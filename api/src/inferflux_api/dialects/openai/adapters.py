@@ -23,7 +23,7 @@ class LoadLoraAdapter(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         lora_name: what clients will say as `model`.
-        lora_path: a GGUF file on the server, in a folder that adapters may come from.
+        lora_path: a GGUF file or PEFT folder on the server, in a folder that adapters may come from.
         load_inplace: put it in the place of the one of that name.
         base_model_name: the model it is for; needed where several are served.
         is_3d_lora_weight: a layout of vLLM's that GGUF files do not have.

@@ -12,7 +12,7 @@ from inferflux_core.engine.kv.leaders import Leaders
 from inferflux_core.engine.kv.loads import Arrival, Loads
 from inferflux_core.engine.kv.memory_tier import MemoryTier
 from inferflux_core.engine.request import Request
-from inferflux_core.engine.runner import ModelRunner, StateExporter
+from inferflux_core.engine.runner import ModelRunner, PrefixSharer, StateExporter
 
 __all__ = ["KVCacheManager"]
 
@@ -58,7 +58,8 @@ class KVCacheManager:
     A request that begins with blocks which are kept starts after them. One that begins with a block which
     another is about to compute is parked until that is done, and takes over all that the two have in
     common: of 32 requests that arrive together with one system prompt, one computes it. What is kept
-    outlives its request in main memory, and its process on disk.
+    outlives its request in main memory, and its process on disk. From a sequence that is still in its slot
+    it need not be copied, if the runner can share it.
 
     Args:
         runner: where contents come from and go to; one that cannot export them shares nothing.
@@ -69,6 +70,9 @@ class KVCacheManager:
     def __init__(self, runner: ModelRunner, capacity: int, disk: DiskTier | None = None) -> None:
         exports = runner.capabilities.exports_state and isinstance(runner, StateExporter)
         self._runner: StateExporter | None = runner if exports and capacity else None  # type: ignore[assignment]
+        shares = runner.capabilities.shares_prefixes and isinstance(runner, PrefixSharer)
+        self._sharer: PrefixSharer | None = runner if shares else None  # type: ignore[assignment]
+        self._residents: dict[int, Request] = {}
         self._cost = runner.capabilities.cost
         self._memory = MemoryTier(capacity if exports else 0)
         self._disk = disk
@@ -162,9 +166,11 @@ class KVCacheManager:
         """Fill the slot that a request has just been given with what was kept of it."""
         sequence = self._sequences.get(request.request_id)
         if sequence and sequence.pieces and self._runner is not None and request.slot is not None:
-            self._runner.import_state(request.slot, sequence.pieces, sequence.bounds)
+            if not self._share(request, sequence.bounds[-1]):
+                self._runner.import_state(request.slot, sequence.pieces, sequence.bounds)
             sequence.detach()
             self._let_go(request)
+        self._residents[request.request_id] = request
 
     def collect(self, requests: Iterable[Request]) -> list[Request]:
         """Keep what live requests have newly computed; returns the parked ones that waited for it."""
@@ -182,6 +188,7 @@ class KVCacheManager:
             request: it may still have its slot.
             keep: whether what it computed is sound.
         """
+        self._residents.pop(request.request_id, None)
         if self._runner is None:
             return []
         if keep and request.slot is not None:
@@ -203,6 +210,7 @@ class KVCacheManager:
         """
         computed, request.num_prefill_tokens = request.num_computed_tokens, len(request.token_ids)
         request.num_computed_tokens = 0
+        self._residents.pop(request.request_id)
         if self._runner is None:
             return []
         assert request.slot is not None
@@ -230,9 +238,25 @@ class KVCacheManager:
         assert self._parked.keys() | self._suspended.keys() <= self._sequences.keys()
         if self._loads is not None:
             self._loads.check_integrity()
+        assert all(request.slot is not None for request in self._residents.values())
         for sequence in self._sequences.values():
             assert len(sequence.bounds) == len(sequence.pieces) + 1
             assert sequence.bounds == sorted(set(sequence.bounds)), "pieces out of order"
+
+    def _share(self, request: Request, length: int) -> bool:
+        """Fill a request's slot from another's that begins with the same tokens, if there is one."""
+        if self._sharer is None:
+            return False
+        prefix, last = request.token_ids[:length], request.token_ids[length - 1]
+        for other in self._residents.values():
+            tokens = other.token_ids
+            alike = len(tokens) >= length and tokens[length - 1] == last
+            if alike and other.cache_salt == request.cache_salt and tokens[:length] == prefix:
+                assert request.slot is not None
+                assert other.slot is not None
+                if self._sharer.share(other.slot, request.slot, length):
+                    return True
+        return False
 
     def _start(self, request: Request, sequence: _Sequence) -> None:
         request.num_computed_tokens = request.num_cached_tokens = sequence.bounds[-1]

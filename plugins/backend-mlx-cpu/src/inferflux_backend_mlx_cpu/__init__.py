@@ -1,0 +1,1 @@
+"""Backend `mlx-cpu`: runs model folders with MLX on the processor."""

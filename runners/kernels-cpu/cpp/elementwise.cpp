@@ -1,0 +1,125 @@
+// Norms, gates, and positions with the way into the cache: what happens between the linear layers.
+#include <cmath>
+
+#include "kernels.h"
+#include "vector.h"
+
+namespace inferflux {
+namespace {
+
+constexpr int64_t kBlock = 64;
+constexpr int64_t kFewRows = 8;  // not worth waking other threads
+
+void normalise(const float* in, const float* weight, float* out, int64_t width, float epsilon) {
+    __m256 squares = _mm256_setzero_ps();
+    int64_t i = 0;
+    for (; i + kLanes <= width; i += kLanes) {
+        const __m256 x = _mm256_loadu_ps(in + i);
+        squares = _mm256_fmadd_ps(x, x, squares);
+    }
+    float total = sum(squares);
+    for (; i < width; i++) total += in[i] * in[i];
+    const float factor = 1.0f / std::sqrt(total / static_cast<float>(width) + epsilon);
+    const __m256 factors = _mm256_set1_ps(factor);
+    for (i = 0; i + kLanes <= width; i += kLanes) {
+        const __m256 x = _mm256_mul_ps(_mm256_loadu_ps(in + i), factors);
+        _mm256_storeu_ps(out + i, _mm256_mul_ps(x, _mm256_loadu_ps(weight + i)));
+    }
+    for (; i < width; i++) out[i] = in[i] * factor * weight[i];
+}
+
+struct Silu {
+    static __m256 of(__m256 x) {
+        const __m256 e = exp(_mm256_sub_ps(_mm256_setzero_ps(), x));
+        return _mm256_div_ps(x, _mm256_add_ps(_mm256_set1_ps(1.0f), e));
+    }
+};
+
+// x / 2 * (1 + tanh(y)) is x / (1 + e^-2y).
+struct Gelu {
+    static __m256 of(__m256 x) {
+        const __m256 cube = _mm256_mul_ps(_mm256_mul_ps(x, x), x);
+        const __m256 inner = _mm256_fmadd_ps(cube, _mm256_set1_ps(0.044715f), x);
+        const __m256 e = exp(_mm256_mul_ps(inner, _mm256_set1_ps(-2.0f * 0.7978845608028654f)));
+        return _mm256_div_ps(x, _mm256_add_ps(_mm256_set1_ps(1.0f), e));
+    }
+};
+
+template <class Activation>
+void gated(const float* in, float* out, int64_t rows, int64_t inner) {
+#pragma omp parallel for schedule(static) if (rows >= kFewRows)
+    for (int64_t r = 0; r < rows; r++) {
+        const float* gates = in + r * 2 * inner;
+        const float* through = gates + inner;
+        float* result = out + r * inner;
+        for (int64_t i = 0; i < inner; i += kLanes) {
+            const __m256i mask = lanes(inner - i);
+            const __m256 gate = Activation::of(_mm256_maskload_ps(gates + i, mask));
+            _mm256_maskstore_ps(result + i, mask, _mm256_mul_ps(gate, _mm256_maskload_ps(through + i, mask)));
+        }
+    }
+}
+
+void rotate(float* head, const float* table, int64_t rotated) {
+    const int64_t half = rotated / 2;
+    const float *cosines = table, *sines = table + half;
+    for (int64_t i = 0; i < half; i++) {
+        const float first = head[i], second = head[i + half];
+        head[i] = first * cosines[i] - second * sines[i];
+        head[i + half] = second * cosines[i] + first * sines[i];
+    }
+}
+
+uint16_t to_half(float x) { return static_cast<uint16_t>(_cvtss_sh(x, _MM_FROUND_TO_NEAREST_INT)); }
+
+}  // namespace
+}  // namespace inferflux
+
+using namespace inferflux;
+
+void inferflux_rms_norm(const float* in, const float* weight, float* out, int64_t rows, int64_t width,
+                        float epsilon) {
+#pragma omp parallel for schedule(static) if (rows >= kFewRows)
+    for (int64_t r = 0; r < rows; r++) normalise(in + r * width, weight, out + r * width, width, epsilon);
+}
+
+void inferflux_add_rms_norm(float* residual, const float* in, const float* weight, float* out, int64_t rows,
+                            int64_t width, float epsilon) {
+#pragma omp parallel for schedule(static) if (rows >= kFewRows)
+    for (int64_t r = 0; r < rows; r++) {
+        float* sums = residual + r * width;
+        for (int64_t i = 0; i < width; i++) sums[i] += in[r * width + i];
+        normalise(sums, weight, out + r * width, width, epsilon);
+    }
+}
+
+void inferflux_gated_silu(const float* in, float* out, int64_t rows, int64_t inner) {
+    gated<Silu>(in, out, rows, inner);
+}
+
+void inferflux_gated_gelu(const float* in, float* out, int64_t rows, int64_t inner) {
+    gated<Gelu>(in, out, rows, inner);
+}
+
+void inferflux_rotate_and_store(float* queries, int64_t query_stride, float* keys, int64_t key_stride,
+                                const float* values, int64_t value_stride, const float* table,
+                                const int64_t* positions, const int64_t* cells, uint16_t* key_cache,
+                                uint16_t* value_cache, int64_t rows, int64_t heads, int64_t heads_kv, int64_t head,
+                                int64_t rotated) {
+#pragma omp parallel for schedule(static) if (rows >= kFewRows)
+    for (int64_t r = 0; r < rows; r++) {
+        const float* angles = table + positions[r] * rotated;
+        for (int64_t h = 0; h < heads; h++) rotate(queries + r * query_stride + h * head, angles, rotated);
+        const int64_t block = cells[r] / kBlock, token = cells[r] % kBlock;
+        for (int64_t h = 0; h < heads_kv; h++) {
+            float* key = keys + r * key_stride + h * head;
+            const float* value = values + r * value_stride + h * head;
+            rotate(key, angles, rotated);
+            const int64_t at = (block * heads_kv + h) * head * kBlock;
+            for (int64_t d = 0; d < head; d++) {
+                key_cache[at + d * kBlock + token] = to_half(key[d]);
+                value_cache[at + token * head + d] = to_half(value[d]);
+            }
+        }
+    }
+}

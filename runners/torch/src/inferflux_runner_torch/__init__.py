@@ -1,0 +1,50 @@
+"""Executes models in safetensors, and GGUF files, with torch, on any device it supports."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from inferflux_core.config.schema import ModelConfig, RuntimeConfig
+    from inferflux_runner_torch.runner import TorchRunner
+
+__all__ = ["check_gguf", "load"]
+
+
+def check_gguf(path: Path) -> None:
+    """See whether a GGUF file is of a kind that `load` takes. Reads no weights, and imports no torch.
+
+    Raises:
+        ModelLoadError: it is not, or is damaged.
+    """
+    from inferflux_gguf.contents import open_gguf
+    from inferflux_gguf.to_folder.config import make_config
+
+    make_config(open_gguf(path))
+
+
+def load(
+    model: ModelConfig,
+    runtime: RuntimeConfig,
+    *,
+    device: str = "cpu",
+    details: Mapping[str, str] | None = None,
+) -> TorchRunner:
+    """Load a model.
+
+    Args:
+        model: `path` is a folder on this machine, as Hugging Face lays it out, or a GGUF file.
+        runtime: limits and types.
+        device: `cpu`, `cuda` (which is also what ROCm is called in torch) or `mps`.
+        details: to show among the runner's own.
+
+    Raises:
+        ModelLoadError: the model is damaged, of a family that is not known, or too large for this machine,
+            or the configuration asks for what torch does not do.
+    """
+    from inferflux_runner_torch.loading import load_runner
+
+    assert model.path is not None
+    return load_runner(Path(model.path), runtime, device, details or {})
