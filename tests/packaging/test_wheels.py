@@ -133,10 +133,10 @@ def test_core_stays_small(chosen: Callable[[str], set[str]]) -> None:
 def test_every_other_member_installs_with_core_alone(
     chosen: Callable[[str], set[str]], members: dict[str, Distribution]
 ) -> None:
-    """Backends, which also bring the runner, are resolved above; runners stand on GGUF files."""
+    """Backends, which also bring the runner, are resolved above; runners stand on files and kernels."""
     for name in members:
         if not name.startswith("inferflux-backend-"):
-            below = {"inferflux-gguf"} if name.startswith("inferflux-runner-") else set()
+            below = {"inferflux-gguf", "inferflux-kernels-cpu"} if "-runner-" in name else set()
             assert {name} <= ours(chosen(name)) <= {name, "inferflux-core"} | below
 
 
