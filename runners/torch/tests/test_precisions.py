@@ -20,8 +20,8 @@ from inferflux_runner_torch.ops import Ops, Precision, TorchOps
 kernels = pytest.importorskip("inferflux_kernels_cpu")
 
 TEXT = Path(__file__).parents[3] / "docs" / "PRD.md"
-LENGTH = 400
-PARTS = 2
+LENGTH = 320
+PARTS = 1
 MOST = 1.01
 """Times the perplexity in float32."""
 
@@ -63,7 +63,7 @@ def test_every_precision_predicts_as_well_as_float32(folder: Path) -> None:
 
     exact = perplexity(folder, TorchOps(torch.device("cpu"), torch.float32, torch.float32), "f32")
     assert 5 < exact < 500
-    precisions: tuple[Precision, ...] = ("bf16", "f16", "int8")
+    precisions: tuple[Precision, ...] = ("bf16", "int8")
     for precision in precisions:
         found = perplexity(folder, NativeOps(), precision)
         print(
