@@ -483,7 +483,7 @@ CHUNKED = b"transfer-encoding: chunked"
         (b"GET //[ HTTP/1.1", [], b"", 404),
         (b"GET /v1/\xff HTTP/1.1", [], b"", 400),
         (b"GET /v1/models/%zz%f HTTP/1.1", [], b"", 404),
-        (b"GET /" + b"a" * 100_000 + b" HTTP/1.1", [], b"", 400),
+        (b"GET /" + b"a" * 100_000 + b" HTTP/1.1", [], b"", 431),
         (b"CONNECT x:80 HTTP/1.1", [], b"", 400),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
 import subprocess
 import sys
@@ -114,6 +115,22 @@ def test_other_weights_have_other_fingerprints(folder: Path) -> None:
     config = tiny_config(LLAMA)
     write_safetensors(folder / "model.safetensors", tiny_weights(config, seed=2), "BF16")
     assert fingerprint() != first
+
+
+@pytest.mark.parametrize(
+    ("given", "spins"),
+    [({}, "10000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, None)],
+)
+def test_threads_do_not_spin_for_long(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, given: dict[str, str], spins: str | None
+) -> None:
+    """Unless the operator says otherwise."""
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.setenv(name, given.get(name, ""))
+        if name not in given:
+            monkeypatch.delenv(name)
+    load_it(folder)
+    assert os.environ.get("GOMP_SPINCOUNT") == spins
 
 
 @pytest.mark.usefixtures("without_kernels")

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from inferflux_core.config.schema import ModelConfig, RuntimeConfig
     from inferflux_runner_torch.runner import TorchRunner
 
 __all__ = ["check_gguf", "load"]
+
+_SPINS: Final = "10000"
+"""A fraction of a millisecond: longer than from one operation to the next, and shorter than a time slice."""
 
 
 def check_gguf(path: Path) -> None:
@@ -44,6 +48,10 @@ def load(
         ModelLoadError: the model is damaged, of a family that is not known, or too large for this machine,
             or the configuration asks for what torch does not do.
     """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        # Threads at a barrier would spin for milliseconds, and on a busy machine keep those from running that
+        # they wait for. The library that reads this is loaded with torch.
+        os.environ.setdefault("GOMP_SPINCOUNT", _SPINS)
     from inferflux_runner_torch.loading import load_runner
 
     assert model.path is not None
