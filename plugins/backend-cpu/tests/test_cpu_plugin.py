@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from importlib.metadata import entry_points
@@ -12,6 +13,7 @@ from support.runners import fake_torch_runner, model_folder
 
 from inferflux_core.config.schema import ModelConfig, RuntimeConfig
 from inferflux_core.errors import ModelLoadError
+from inferflux_core.processors import core_count
 from inferflux_core.specs import BackendSpec
 
 
@@ -58,3 +60,26 @@ def test_the_crash_hint_rebuilds_with_the_flags_gcc_needs(spec: BackendSpec) -> 
     assert spec.crash_hint is not None
     assert "-fno-tree-dse -fno-dse" in spec.crash_hint
     assert "--no-binary llama-cpp-python" in spec.crash_hint
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="threads cannot be bound here")
+def test_every_runner_gets_all_cores(spec: BackendSpec) -> None:
+    """Though other packages bring copies of OpenMP's library too, which bind the thread that loads them."""
+    code = (
+        "import os, inferflux_backend_cpu.plugin, gguf;"
+        "from inferflux_core.config.schema import ModelConfig, RuntimeConfig;"
+        "from inferflux_runner_torch import load;"
+        "from inferflux_core.errors import ModelLoadError\n"
+        "try: load(ModelConfig(path='missing'), RuntimeConfig(), device='cpu')\n"
+        "except ModelLoadError: pass\n"
+        "import torch;"
+        "print(torch.get_num_threads())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, **spec.environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert int(done.stdout) == core_count()

@@ -55,7 +55,7 @@ def test_a_system_without_cpuinfo_still_has_a_name(tmp_path: Path) -> None:
 def test_only_cores_this_process_may_use_are_counted() -> None:
     code = (
         "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))});"
-        "from inferflux_runner_llamacpp.host import core_count; print(core_count())"
+        "from inferflux_core.processors import core_count; print(core_count())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "1"

@@ -11,8 +11,8 @@ from inferflux_backend_cpu.probing import probe_cpu
 from inferflux_backend_cpu.trial import try_runner
 from inferflux_core.backends.runner_choice import choose_runner, model_formats
 from inferflux_core.hookspecs import hookimpl
+from inferflux_core.processors import core_count
 from inferflux_core.specs import BackendSpec, FileRecipe, Probe
-from inferflux_runner_llamacpp.host import core_count
 from inferflux_runner_llamacpp.library import build_command, ggml_libraries
 
 if TYPE_CHECKING:

@@ -17,6 +17,7 @@ from inferflux_core.config.schema import ModelConfig, RuntimeConfig
 from inferflux_core.engine.cost import CostModel
 from inferflux_core.errors import ModelLoadError, StartupError
 from inferflux_core.plugins import PluginManager
+from inferflux_core.processors import use_all_cores
 
 __all__ = ["main", "try_runner"]
 
@@ -41,6 +42,7 @@ def try_runner(runner: str, model: ModelConfig, runtime: RuntimeConfig) -> CostM
         ModelLoadError: it refuses the model.
         ChildProcessError: its process died, or took more than half of `runtime.load_timeout`.
     """
+    use_all_cores()  # It inherits those of this thread.
     question = msgspec.json.encode({"runner": runner, "model": model, "runtime": runtime})
     try:
         done = subprocess.run(  # noqa: S603 - our own program, with arguments written above

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from inferflux_runner_llamacpp.host import core_count
+from inferflux_core.processors import core_count, use_all_cores
 
 if TYPE_CHECKING:
     from inferflux_core.config.schema import ModelConfig, RuntimeConfig
@@ -35,13 +35,16 @@ def load(
     Raises:
         ModelLoadError: the file cannot be read or does not fit into memory.
     """
-    # OpenMP binds the thread that loads it to one core, so the cores are counted before. And the
-    # library may crash on a foreign CPU: it is loaded only where it is needed.
-    threads = runtime.threads or core_count()
+    use_all_cores()
+    # The library may crash on a foreign CPU: it is loaded only where it is needed.
     from inferflux_runner_llamacpp.loading import load_runner
 
     return load_runner(
-        model, runtime, threads=threads, gpu_layers=gpu_layers, details=details or {}
+        model,
+        runtime,
+        threads=runtime.threads or core_count(),
+        gpu_layers=gpu_layers,
+        details=details or {},
     )
 
 

@@ -8,7 +8,9 @@ import time
 from pathlib import Path
 from typing import Final
 
-__all__ = ["Watch", "cache_folder", "core_count", "cpu_flags", "cpu_identity", "first_processor"]
+from inferflux_core.processors import core_count
+
+__all__ = ["Watch", "cache_folder", "cpu_flags", "cpu_identity", "first_processor"]
 
 _TOLERATED_SHARE: Final = 0.15
 
@@ -28,13 +30,6 @@ class Watch:
         spare = (os.cpu_count() or 1) - cores
         taken = _seconds_of_others() - self._before
         return taken > (spare + _TOLERATED_SHARE * cores) * seconds
-
-
-def core_count() -> int:
-    """The cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def cpu_flags() -> frozenset[str]:

@@ -12,8 +12,8 @@ import llama_cpp
 from gguf.constants import LlamaFileType
 
 from inferflux_core.errors import ModelLoadError
+from inferflux_core.processors import core_count
 from inferflux_gguf.check import check_gguf
-from inferflux_runner_llamacpp.host import core_count
 from inferflux_runner_llamacpp.native_log import captured_log, cause
 
 __all__ = ["check_kind", "quantize"]

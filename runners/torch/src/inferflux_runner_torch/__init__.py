@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from inferflux_core.processors import use_all_cores
+
 if TYPE_CHECKING:
     from inferflux_core.config.schema import ModelConfig, RuntimeConfig
     from inferflux_runner_torch.runner import TorchRunner
@@ -48,6 +50,7 @@ def load(
         ModelLoadError: the model is damaged, of a family that is not known, or too large for this machine,
             or the configuration asks for what torch does not do.
     """
+    use_all_cores()
     if "OMP_WAIT_POLICY" not in os.environ:
         # Threads at a barrier would spin for milliseconds, and on a busy machine keep those from running that
         # they wait for. The library that reads this is loaded with torch.

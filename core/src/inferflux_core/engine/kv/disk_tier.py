@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import logging
-import os
 import threading
 import time
 from collections import deque
@@ -23,6 +21,7 @@ from inferflux_core.engine.kv.block_file import (
 )
 from inferflux_core.engine.kv.blocks import BLOCK_SIZE
 from inferflux_core.engine.kv.folder import BlockFolder
+from inferflux_core.processors import use_all_cores
 
 __all__ = ["DiskTier", "Loaded"]
 
@@ -118,7 +117,7 @@ class DiskTier:
             logger.warning("%d blocks did not get to disk in time", len(self._writes))
 
     def _run(self) -> None:
-        _leave_compute_core()
+        use_all_cores()
         while (job := self._next()) is not None:
             try:
                 job()
@@ -190,10 +189,3 @@ class DiskTier:
         if now - self._last_report >= _PAUSE_SECONDS:
             self._last_report = now
             logger.warning("%s: %s (%d problems so far)", message, error, self.errors)
-
-
-def _leave_compute_core() -> None:
-    """Let this thread run anywhere: it inherits the one core that OpenMP has bound the engine's thread to."""
-    if hasattr(os, "sched_setaffinity"):
-        with contextlib.suppress(OSError):
-            os.sched_setaffinity(0, range(os.cpu_count() or 1))
