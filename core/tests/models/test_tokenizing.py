@@ -20,7 +20,15 @@ from support.hf_folders import (
     smollm2_tokenizer,
     write_json,
 )
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import (
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+    trainers,
+)
 from transformers import PreTrainedTokenizerFast
 
 from inferflux_core.errors import InvalidRequestError, ModelLoadError
@@ -421,7 +429,7 @@ def test_damaged_folders_are_refused_with_a_reason(
         for entry in definition["added_tokens"]
         if message.startswith("nothing says")
     ]
-    definition |= {"added_tokens": ends_nowhere or definition["added_tokens"]}
+    definition = definition | {"added_tokens": ends_nowhere or definition["added_tokens"]}
     folder, size = folder_with(tmp_path, definition), size_of(definition)
     if content is None:
         (folder / file).unlink()
@@ -472,3 +480,31 @@ def test_any_part_may_be_damaged(
         pass
     finally:
         shutil.rmtree(folder)
+
+
+def test_two_texts_are_framed_as_the_library_frames_them(tmp_path: Path) -> None:
+    definition = trained("byte-level")
+    framed = Tokenizer.from_str(json.dumps(definition))
+    framed.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>",
+        pair="<s> $A </s> <|im_end|> $B </s>",
+        special_tokens=[(name, framed.token_to_id(name)) for name in CONTROL[1:]],
+    )
+    definition = json.loads(framed.to_str())
+    tokenizer = load_tokenizer(folder_with(tmp_path, definition), size_of(definition))
+    assert tokenizer.encode_pair("who?", "it was me") == framed.encode("who?", "it was me").ids
+    spelt = tokenizer.encode_pair("</s>", "<|im_end|>")
+    assert tokenizer.pair_frame is not None
+    assert spelt.count(tokenizer.pair_frame.between[-1]) == 1
+
+
+def test_texts_with_nothing_between_them_are_no_pair() -> None:
+    assert small("byte-level").pair_frame is None
+
+
+def test_models_that_never_answer_need_no_end(tmp_path: Path) -> None:
+    definition = trained("byte-level") | {"added_tokens": []}
+    folder = folder_with(tmp_path, definition, {})
+    tokenizer = load_tokenizer(folder, size_of(definition), generates=False)
+    assert tokenizer.end_of_generation_ids == frozenset()
+    assert tokenizer.eos_text == ""

@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from support.tiny_bert import CLS, CONTEXT, SEP, make_bert, reference, reference_score
 
 from inferflux_core.config.schema import ModelConfig, RuntimeConfig
+from inferflux_core.engine.embedding_passes import PASS_TOKENS
 from inferflux_core.engine.runner import Embedder, RunnerError, Work
 from inferflux_core.errors import ModelLoadError
 from inferflux_core.models.reference import resolve
 from inferflux_runner_llamacpp import embedding, load
 from inferflux_runner_llamacpp.context import open_model
-from inferflux_runner_llamacpp.embedding import PASS_TOKENS, EmbedderSettings, LlamaEmbedder
+from inferflux_runner_llamacpp.embedding import EmbedderSettings, LlamaEmbedder
 from inferflux_runner_llamacpp.encoder import EncoderRunner
 from inferflux_runner_llamacpp.tokenizer import LlamaTokenizer
 

@@ -229,7 +229,7 @@ def test_torch_has_no_integer_layers() -> None:
 def test_too_little_memory_is_told_before_loading(
     folder: Path, monkeypatch: pytest.MonkeyPatch, free: float, need: str
 ) -> None:
-    for module in ("inferflux_runner_torch.loading", "inferflux_core.engine.context_size"):
+    for module in ("inferflux_runner_torch.devices", "inferflux_core.engine.context_size"):
         monkeypatch.setattr(f"{module}.available_memory", lambda: int(free * 2**20))
     monkeypatch.setattr("inferflux_runner_torch.loading.load_weights", None)
     with pytest.raises(ModelLoadError, match=need) as refused:

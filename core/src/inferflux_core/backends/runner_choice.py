@@ -10,7 +10,9 @@ from typing import Final, Literal
 
 from inferflux_core.config.schema import ModelConfig, RuntimeConfig
 from inferflux_core.errors import ModelLoadError
+from inferflux_core.models.folder.fields import read_fields
 from inferflux_core.models.folder.layout import is_model_folder
+from inferflux_core.models.folder.purpose import only_embeds
 
 __all__ = [
     "Runner",
@@ -65,7 +67,7 @@ def choose_runner(
 
     llama.cpp reads GGUF files and the torch runner folders with safetensors. The torch runner reads GGUF
     files too, but computes with the weights it makes of them, so it is used for those only when asked for.
-    Where there is MLX, it gets the folders.
+    Where there is MLX, it gets the folders, but for models that only embed or rank.
 
     Args:
         model: `path` is a file or folder on this machine.
@@ -109,6 +111,13 @@ def _choice(
                 f"llama.cpp reads GGUF files, and {path} is a folder",
                 hint="set `runtime.runner` to auto or torch, or make a GGUF file of it",
             )
+        if only_embeds(read_fields(path / "config.json")):
+            if wanted == "mlx":
+                raise ModelLoadError(
+                    f"MLX runs models that write, and {path} only embeds or ranks",
+                    hint="set `runtime.runner` to auto or torch",
+                )
+            return RunnerChoice("torch", "the model is a folder that only embeds or ranks")
         return RunnerChoice(
             folders if wanted == "auto" else wanted, "the model is a folder with safetensors"
         )

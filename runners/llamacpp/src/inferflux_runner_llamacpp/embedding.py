@@ -10,20 +10,15 @@ import llama_cpp
 import numpy as np
 from numpy.typing import NDArray
 
+from inferflux_core.engine.embedding_passes import PASS_INPUTS, PASS_TOKENS, share_passes
 from inferflux_core.engine.runner import RunnerError
 from inferflux_core.errors import EngineError
 from inferflux_runner_llamacpp.batch import Batch
 from inferflux_runner_llamacpp.native_log import captured_log, cause
 
-__all__ = ["PASS_TOKENS", "EmbedderSettings", "LlamaEmbedder", "max_input"]
+__all__ = ["EmbedderSettings", "LlamaEmbedder"]
 
-PASS_TOKENS: Final = 128
-"""Most tokens of a pass, unless one input must be computed at once: what runs beside it waits so long."""
-
-_MAX_SEQS: Final = 16
 _PAD: Final = 256
-_CACHE_BYTES: Final = 256 * 2**20
-_MAX_INPUT: Final = 2048
 
 Vectors = NDArray[np.float32]
 
@@ -55,12 +50,6 @@ class EmbedderSettings:
         return self.causal and self.pooling in ("mean", "last")
 
 
-def max_input(context_length: int, kv_bytes_per_token: int = 0) -> int:
-    """Tokens an input may have: as the context allows, at most 2,048, and 256 MiB of keys and values."""
-    affordable = max(_CACHE_BYTES // max(kv_bytes_per_token, 1), PASS_TOKENS)
-    return min(context_length, _MAX_INPUT, affordable)
-
-
 class LlamaEmbedder:
     """Embeds with a model that others may use as well. Its context is made at the first use.
 
@@ -77,7 +66,7 @@ class LlamaEmbedder:
             self._capacity = max(settings.max_tokens, PASS_TOKENS)
         self._context: llama_cpp.llama_context_p | None = None
         self._memory: llama_cpp.llama_memory_t | None = None
-        self._batch = Batch(self._capacity, _MAX_SEQS)
+        self._batch = Batch(self._capacity, PASS_INPUTS)
         self._width: int = llama_cpp.llama_model_n_embd(model)
         self._size = 1 if settings.pooling == "rank" else self._width
         if not settings.in_pieces and settings.pooling != "rank":
@@ -101,7 +90,7 @@ class LlamaEmbedder:
         if self._context is None:
             self._context = self._open()
             self._memory = llama_cpp.llama_get_memory(self._context)
-        for group in _groups(inputs):
+        for group in share_passes(inputs, PASS_TOKENS):
             if self._memory:
                 llama_cpp.llama_memory_clear(self._memory, False)
             if self._settings.in_pieces:
@@ -120,7 +109,7 @@ class LlamaEmbedder:
         params = llama_cpp.llama_context_default_params()
         params.n_ctx = -(-max(settings.max_tokens, self._capacity) // _PAD) * _PAD
         params.n_batch = params.n_ubatch = self._capacity
-        params.n_seq_max = _MAX_SEQS
+        params.n_seq_max = PASS_INPUTS
         params.n_threads = params.n_threads_batch = settings.threads
         params.type_k = params.type_v = settings.kv_type
         params.embeddings = True
@@ -189,15 +178,3 @@ _POOLING: Final = {
     "last": llama_cpp.LLAMA_POOLING_TYPE_LAST,
     "rank": llama_cpp.LLAMA_POOLING_TYPE_RANK,
 }
-
-
-def _groups(inputs: Sequence[Sequence[int]]) -> Iterator[Sequence[Sequence[int]]]:
-    """Neighbours that fit into one pass together; an input that is longer than a pass comes alone."""
-    start, total = 0, 0
-    for index, ids in enumerate(inputs):
-        if index > start and (total + len(ids) > PASS_TOKENS or index - start == _MAX_SEQS):
-            yield inputs[start:index]
-            start, total = index, 0
-        total += len(ids)
-    if start < len(inputs):
-        yield inputs[start:]

@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inferflux_core.config.schema import RuntimeConfig
+from inferflux_core.engine.embedding_passes import longest_input
 from inferflux_core.engine.runner import ModelOutput, RunnerCapabilities, RunnerError, Work
 from inferflux_core.errors import ModelLoadError, StartupError
 from inferflux_gguf.check import GGUFSummary
 from inferflux_runner_llamacpp.context import open_model
-from inferflux_runner_llamacpp.embedding import EmbedderSettings, LlamaEmbedder, max_input
+from inferflux_runner_llamacpp.embedding import EmbedderSettings, LlamaEmbedder
 from inferflux_runner_llamacpp.memory import drop_zero_pages
 from inferflux_runner_llamacpp.tokenizer import LlamaTokenizer
 from inferflux_runner_llamacpp.weights import expand
@@ -45,7 +46,7 @@ def load_encoder(
     settings = EmbedderSettings(
         pooling=summary.pooling or "mean",
         causal=summary.causal,
-        max_tokens=wanted or max_input(trained),
+        max_tokens=wanted or longest_input(trained),
         threads=threads,
     )
     # Only as configured: that other weights are faster was never measured for such models.

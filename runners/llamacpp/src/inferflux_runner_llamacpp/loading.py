@@ -15,6 +15,7 @@ from inferflux_core.config.schema import ModelConfig, RuntimeConfig
 from inferflux_core.engine.calibration import measure_cost
 from inferflux_core.engine.context_size import ContextSize, fit
 from inferflux_core.engine.cost import CostModel
+from inferflux_core.engine.embedding_passes import longest_input
 from inferflux_core.engine.host_memory import available_memory
 from inferflux_core.errors import ModelLoadError
 from inferflux_core.models.content import content_digest
@@ -28,7 +29,7 @@ from inferflux_runner_llamacpp.context import (
     ContextSettings,
     open_runner,
 )
-from inferflux_runner_llamacpp.embedding import EmbedderSettings, LlamaEmbedder, max_input
+from inferflux_runner_llamacpp.embedding import EmbedderSettings, LlamaEmbedder
 from inferflux_runner_llamacpp.encoder import EncoderRunner, load_encoder
 from inferflux_runner_llamacpp.identity import build_files
 from inferflux_runner_llamacpp.measurements import Choice, Measurements
@@ -116,7 +117,7 @@ def _embedder(model: llama_cpp.llama_model_p, settings: ContextSettings) -> Llam
         EmbedderSettings(
             pooling="mean",
             causal=True,
-            max_tokens=max_input(settings.size.max_model_len, settings.kv_bytes_per_token),
+            max_tokens=longest_input(settings.size.max_model_len, settings.kv_bytes_per_token),
             threads=settings.choice.threads,
             kv_type=KV_TYPES[settings.choice.kv_type],
         ),

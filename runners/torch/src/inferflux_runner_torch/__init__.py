@@ -11,6 +11,7 @@ from inferflux_core.processors import use_all_cores
 
 if TYPE_CHECKING:
     from inferflux_core.config.schema import ModelConfig, RuntimeConfig
+    from inferflux_runner_torch.encoder import EncoderRunner
     from inferflux_runner_torch.runner import TorchRunner
 
 __all__ = ["check_gguf", "load"]
@@ -37,7 +38,7 @@ def load(
     *,
     device: str = "cpu",
     details: Mapping[str, str] | None = None,
-) -> TorchRunner:
+) -> TorchRunner | EncoderRunner:
     """Load a model.
 
     Args:

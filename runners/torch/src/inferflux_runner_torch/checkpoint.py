@@ -16,6 +16,9 @@ __all__ = ["FolderCheckpoint"]
 
 _DTYPES: Final = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
+_BUFFERS: Final = ("embeddings.position_ids",)
+"""Whole numbers that older checkpoints have beside their weights; they follow from the configuration."""
+
 
 class FolderCheckpoint:
     """The tensors of a folder, mapped into memory.
@@ -28,7 +31,11 @@ class FolderCheckpoint:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._tensors = read_checkpoint(folder)
+        self._tensors = {
+            name: tensor
+            for name, tensor in read_checkpoint(folder).items()
+            if not name.endswith(_BUFFERS)
+        }
         for tensor in self._tensors.values():
             if tensor.dtype not in _DTYPES:
                 raise ModelLoadError(

@@ -11,6 +11,7 @@ from typing import Final
 import torch
 
 from inferflux_core.config.schema import RuntimeConfig
+from inferflux_core.engine.host_memory import available_memory
 from inferflux_core.errors import ModelLoadError
 from inferflux_runner_torch.ops import Ops, Precision, TorchOps
 from inferflux_runner_torch.ops.linears import fast_bf16
@@ -58,8 +59,10 @@ class Computation:
         """The same for computations whose keys and values are alike."""
         return f"{self.kernels}/{self.precision}/{self.cache_dtype}/{self.device_name}"
 
-    def free_device_memory(self) -> int:
-        """Bytes, of a device with memory of its own."""
+    def free_memory(self) -> int:
+        """Bytes, where the model goes."""
+        if self.ops.device.type == "cpu":
+            return available_memory()
         if self.ops.device.type == "cuda":
             return torch.cuda.mem_get_info(self.ops.device)[0]
         return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()

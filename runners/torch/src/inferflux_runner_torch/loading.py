@@ -14,10 +14,11 @@ import torch
 from inferflux_core.config.schema import RuntimeConfig
 from inferflux_core.engine.calibration import measure_cost
 from inferflux_core.engine.context_size import ContextSize, fit
-from inferflux_core.engine.host_memory import available_memory
+from inferflux_core.engine.embedding_passes import longest_input
 from inferflux_core.engine.runner import RunnerCapabilities
 from inferflux_core.errors import ModelLoadError
 from inferflux_core.models.content import content_digest
+from inferflux_core.models.folder.purpose import only_embeds
 from inferflux_runner_torch.adapters import Adapters
 from inferflux_runner_torch.cache import PagedCache
 from inferflux_runner_torch.decoder import (
@@ -29,8 +30,12 @@ from inferflux_runner_torch.decoder import (
     read_config,
 )
 from inferflux_runner_torch.devices import Computation, choose_computation
+from inferflux_runner_torch.embedding import DecoderEmbedder
+from inferflux_runner_torch.encoder import EncoderRunner
+from inferflux_runner_torch.encoder_loading import load_encoder
 from inferflux_runner_torch.runner import TorchRunner
-from inferflux_runner_torch.stored import StoredCheckpoint, open_model
+from inferflux_runner_torch.sentences import SentenceSettings, read_sentence_settings
+from inferflux_runner_torch.stored import FolderModel, StoredCheckpoint, open_model
 
 __all__ = ["load_runner"]
 
@@ -51,7 +56,7 @@ _ALLOWED: Final[dict[str, tuple[object, ...]]] = {
 
 def load_runner(
     path: Path, runtime: RuntimeConfig, device: str, details: Mapping[str, str]
-) -> TorchRunner:
+) -> TorchRunner | EncoderRunner:
     """Load a model; for the arguments, see `inferflux_runner_torch.load`.
 
     Raises:
@@ -60,14 +65,16 @@ def load_runner(
     """
     _check_options(runtime)
     stored = open_model(path)
+    progress = _Progress(path.name)
+    if isinstance(stored, FolderModel) and only_embeds(stored.config):
+        return load_encoder(path, stored, runtime, device, details, progress)
     config, checkpoint = read_config(stored.config), stored.checkpoint
     check_weights(config, checkpoint)
     computation = choose_computation(device, checkpoint.dtype, config.head, runtime)
     tokenizer = stored.tokenizer(config.vocab)
+    settings = read_sentence_settings(path)
     size = _size(config, checkpoint, computation, runtime)
-    weights = load_weights(
-        config, checkpoint, computation.ops, computation.precision, _Progress(path.name)
-    )
+    weights = load_weights(config, checkpoint, computation.ops, computation.precision, progress)
     cache = PagedCache(
         computation.ops,
         layers=config.layers,
@@ -77,13 +84,24 @@ def load_runner(
         capacity=size.max_model_len,
     )
     adapters = Adapters(linears_of(config), computation.ops.dtype, computation.ops.device)
+    decoder = Decoder(config, weights, computation.ops, size.max_model_len)
+    per_token = _kv_bytes_per_token(config, computation)
+    embedder = DecoderEmbedder(
+        decoder,
+        config,
+        computation.ops,
+        settings,
+        max_tokens=longest_input(size.max_model_len, per_token),
+        kv_bytes_per_token=per_token,
+    )
     return TorchRunner(
-        Decoder(config, weights, computation.ops, size.max_model_len),
+        decoder,
         computation.ops,
         cache,
-        _capabilities(config, checkpoint, computation, size, details),
+        _capabilities(config, checkpoint, computation, size, settings, details),
         tokenizer,
         adapters=adapters,
+        embedder=embedder,
         max_rows=runtime.max_num_batched_tokens,
         measure=measure_cost,
     )
@@ -116,7 +134,7 @@ def _size(
     weights = _weight_bytes(config, checkpoint, computation)
     pages = -(-size.max_model_len // ops.block_size) * size.max_num_seqs
     cache = pages * ops.block_size * per_token
-    free = available_memory() if on_host else computation.free_device_memory()
+    free = computation.free_memory()
     if weights + cache > free:
         raise ModelLoadError(
             f"the model needs {weights / 2**20:,.0f} MiB for its weights and {cache / 2**20:,.0f} MiB for "
@@ -148,6 +166,7 @@ def _capabilities(
     checkpoint: StoredCheckpoint,
     computation: Computation,
     size: ContextSize,
+    settings: SentenceSettings,
     details: Mapping[str, str],
 ) -> RunnerCapabilities:
     parts = (_PIECE_FORMAT, content_digest(checkpoint.files), torch.__version__, computation.name)
@@ -167,6 +186,7 @@ def _capabilities(
             "runner": "torch",
             "architecture": config.architecture,
             "weights": computation.precision,
+            "pooling": settings.pooling,
             "kv_cache_type": str(computation.cache_dtype).removeprefix("torch."),
             "kernels": computation.kernels,
             "threads": str(torch.get_num_threads()),

@@ -17,13 +17,14 @@ from inferflux_core.engine.runner import (
     ModelOutput,
     RunnerCapabilities,
     RunnerError,
-    Tokenizer,
     Work,
 )
 from inferflux_core.errors import StartupError
+from inferflux_core.models.folder.tokenizing import HfTokenizer
 from inferflux_runner_torch.adapters import Adapters
 from inferflux_runner_torch.cache import PagedCache
 from inferflux_runner_torch.decoder import Decoder
+from inferflux_runner_torch.embedding import DecoderEmbedder
 from inferflux_runner_torch.ops import Ops
 from inferflux_runner_torch.passes import Numbered, plan_passes
 
@@ -44,6 +45,7 @@ class TorchRunner:
         capabilities: of both.
         tokenizer: of the model.
         adapters: that rows may ask for.
+        embedder: of the same model.
         max_rows: tokens of a pass.
         measure: measures what passes cost; called once, when the kernels have run.
     """
@@ -54,17 +56,19 @@ class TorchRunner:
         ops: Ops,
         cache: PagedCache,
         capabilities: RunnerCapabilities,
-        tokenizer: Tokenizer,
+        tokenizer: HfTokenizer,
         *,
         adapters: Adapters,
+        embedder: DecoderEmbedder | None = None,
         max_rows: int,
         measure: Callable[[TorchRunner], CostModel] | None = None,
     ) -> None:
-        self.capabilities = capabilities
+        self.capabilities = replace(capabilities, embeds=embedder is not None)
         self.tokenizer = tokenizer
         self._model: tuple[Decoder, PagedCache] | None = (decoder, cache)
         self._ops = ops
         self._adapters = adapters
+        self._embedder = embedder
         self._max_rows = max_rows
         self._measure = measure
 
@@ -152,8 +156,25 @@ class TorchRunner:
         """Free an adapter that no sequence uses any more."""
         self._adapters.free(handle)
 
+    @property
+    def max_embedding_tokens(self) -> int:
+        """Tokens an input may have."""
+        assert self._embedder is not None
+        return self._embedder.max_tokens
+
+    def pair(self, query: str, document: str) -> list[int]:
+        """A query and a document as one input."""
+        return self.tokenizer.encode_pair(query, document)
+
+    def embed(self, inputs: Sequence[Sequence[int]]) -> Iterator[NDArray[np.float32]]:
+        """See `Embedder`."""
+        assert self._embedder is not None
+        return self._embedder.embed(inputs)
+
     def close(self) -> None:
         """Free the model."""
+        if self._embedder is not None:
+            self._embedder.close()
         self._model = None
 
     @property

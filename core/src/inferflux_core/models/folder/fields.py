@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from inferflux_core.errors import ModelLoadError
 
-__all__ = ["Fields", "parse_object", "read_bytes", "read_fields", "read_text"]
+__all__ = ["Fields", "parse_object", "read_bytes", "read_fields", "read_list", "read_text"]
 
 _MAX_BYTES: Final = 1 << 28
 """The largest tokenizers take some 40 MiB."""
@@ -119,6 +119,21 @@ def read_fields(path: Path, *, required: bool = False) -> Fields:
     return Fields(path.name, parse_object(path.name, text))
 
 
+def read_list(path: Path) -> list[Fields]:
+    """The objects in a JSON file that holds an array of them; empty if the file is not there.
+
+    Raises:
+        ModelLoadError: it is too large, or something else.
+    """
+    text = read_text(path)
+    if text is None:
+        return []
+    items = _parse(path.name, text)
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+        raise ModelLoadError(f"{path.name} is no JSON array of objects", hint=_COMPLETE)
+    return [Fields(path.name, item) for item in items]
+
+
 def read_text(path: Path) -> str | None:
     """A text file of the folder, or None if it is not there.
 
@@ -158,14 +173,18 @@ def parse_object(name: str, text: str) -> dict[str, Any]:
     Raises:
         ModelLoadError: it is something else, or says a thing twice.
     """
-    try:
-        value = json.loads(text, object_pairs_hook=_once)
-    except (ValueError, RecursionError) as error:
-        reason = "it is nested too deeply" if isinstance(error, RecursionError) else error
-        raise ModelLoadError(f"{name} is no valid JSON: {reason}", hint=_COMPLETE) from error
+    value = _parse(name, text)
     if not isinstance(value, dict):
         raise ModelLoadError(f"{name} is no JSON object", hint=_COMPLETE)
     return value
+
+
+def _parse(name: str, text: str) -> Any:
+    try:
+        return json.loads(text, object_pairs_hook=_once)
+    except (ValueError, RecursionError) as error:
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else error
+        raise ModelLoadError(f"{name} is no valid JSON: {reason}", hint=_COMPLETE) from error
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Final
 from inferflux_core.models.folder.chat_template import read_chat_template
 from inferflux_core.models.folder.checkpoint import read_checkpoint
 from inferflux_core.models.folder.fields import read_fields
+from inferflux_core.models.folder.purpose import only_embeds
 from inferflux_core.models.gguf_header import GGUFHeader, Scalar
 
 __all__ = ["read_folder_header"]
@@ -38,6 +39,8 @@ def read_folder_header(folder: Path) -> GGUFHeader:
     ):
         if text.get(name) is not None:
             metadata[f"{family}.{key}"] = text.integer(name, None, 0, _MOST)
+    if only_embeds(config):
+        metadata[f"{family}.attention.causal"] = False
     most = max(elements, key=lambda kind: elements[kind], default="")
     if most in _FILE_TYPES:
         metadata["general.file_type"] = _FILE_TYPES[most]

@@ -6,13 +6,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from inferflux_core.models.folder.fields import Fields
+from inferflux_runner_torch.architecture import architecture_of
 
 __all__ = ["FAMILIES", "Family", "family_of"]
-
-_REMOTE: Final = (
-    "code from a model's folder is never executed; if the model is an ordinary one of its family, "
-    "remove `auto_map` from config.json"
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,20 +64,12 @@ def family_of(config: Fields) -> tuple[str, Family]:
     Raises:
         ModelLoadError: it is not known, or the model is not an ordinary one of its family.
     """
-    names = config.array("architectures")
-    if len(names) != 1 or not isinstance(names[0], str):
-        raise config.error("'architectures' must name one architecture")
-    family = FAMILIES.get(names[0])
+    architecture = architecture_of(config)
+    family = FAMILIES.get(architecture)
     if family is None:
         raise config.error(
-            f"the torch runner has no architecture {names[0][:100]!r}",
+            f"the torch runner has no architecture {architecture[:100]!r}",
             hint=f"it has {', '.join(FAMILIES)}",
-        )
-    if config.get("auto_map") is not None:
-        raise config.error("the model comes with code of its own ('auto_map')", hint=_REMOTE)
-    if config.get("quantization_config") is not None:
-        raise config.error(
-            "the weights are quantized already", hint="use the model's original weights"
         )
     if config.get("attn_logit_softcapping") is not None:
         raise config.error("'attn_logit_softcapping' is not known in this family")
@@ -89,4 +77,4 @@ def family_of(config: Fields) -> tuple[str, Family]:
         raise config.error("the model sees later tokens too, and cannot continue texts")
     if not config.flag("is_causal", default=True):
         raise config.error("the model is not causal, and cannot continue texts")
-    return names[0], family
+    return architecture, family

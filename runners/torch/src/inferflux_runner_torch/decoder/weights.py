@@ -9,9 +9,9 @@ from typing import Final, Protocol
 import torch
 from torch import Tensor
 
-from inferflux_core.errors import ModelLoadError
 from inferflux_runner_torch.decoder.config import DecoderConfig
 from inferflux_runner_torch.ops import Linear, Ops, Precision
+from inferflux_runner_torch.shapes import check_shapes
 
 __all__ = [
     "Checkpoint",
@@ -25,8 +25,8 @@ __all__ = [
 
 _QKV: Final = ["q_proj", "k_proj", "v_proj"]
 _GATE_UP: Final = ["gate_proj", "up_proj"]
-_LEFT_OUT: Final = ("rotary_emb.inv_freq",)
-"""Of older checkpoints; they follow from the configuration."""
+_SPARE: Final = ("rotary_emb.inv_freq", "lm_head.weight")
+"""Positions of older checkpoints, which follow from the configuration, and an output that is tied."""
 
 
 class Checkpoint(Protocol):
@@ -93,22 +93,7 @@ def check_weights(config: DecoderConfig, checkpoint: Checkpoint) -> None:
     Raises:
         ModelLoadError: one is missing, has another shape, or is not known.
     """
-    hint = "see that config.json and the weights belong to the same model"
-    found, wanted = checkpoint.shapes, shapes_of(config)
-    for name, shape in wanted.items():
-        if name not in found:
-            raise ModelLoadError(f"the weights have no tensor {name!r}", hint=hint)
-        if found[name] != shape:
-            raise ModelLoadError(
-                f"tensor {name!r} has the shape {list(found[name])}, and config.json says {list(shape)}",
-                hint=hint,
-            )
-    for name in found:
-        if name not in wanted and name != "lm_head.weight" and not name.endswith(_LEFT_OUT):
-            raise ModelLoadError(
-                f"there is a tensor {name[:200]!r}, which a {config.architecture} has not",
-                hint=hint,
-            )
+    check_shapes(config.architecture, shapes_of(config), checkpoint.shapes, _SPARE)
 
 
 def load_weights(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Set
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -25,17 +26,27 @@ from inferflux_core.models.folder.tokenizing.special_tokens import (
 )
 from inferflux_core.models.folder.tokenizing.spelling import byte_level, speller_of
 
-__all__ = ["HfTokenizer", "load_tokenizer"]
+__all__ = ["HfTokenizer", "PairFrame", "load_tokenizer"]
 
 _PROBE: Final = "a"
 
 
-def load_tokenizer(folder: Path, vocab_size: int) -> HfTokenizer:
+@dataclass(frozen=True, slots=True)
+class PairFrame:
+    """Tokens before, between and after two texts that a model reads as one input."""
+
+    before: list[int]
+    between: list[int]
+    after: list[int]
+
+
+def load_tokenizer(folder: Path, vocab_size: int, *, generates: bool = True) -> HfTokenizer:
     """The tokenizer of a model folder.
 
     Args:
         folder: as Hugging Face lays it out.
         vocab_size: columns of the model's logits.
+        generates: whether the model answers, and something must say where answers end.
 
     Raises:
         ModelLoadError: a file is missing or damaged, or does not fit the model.
@@ -47,7 +58,8 @@ def load_tokenizer(folder: Path, vocab_size: int) -> HfTokenizer:
             hint="load it with AutoTokenizer of transformers, and save it from there",
         )
     names = read_special_names(folder)
-    return HfTokenizer(definition, names, read_chat_template(folder) or None, vocab_size)
+    template = read_chat_template(folder) or None
+    return HfTokenizer(definition, names, template, vocab_size, generates=generates)
 
 
 class HfTokenizer:
@@ -59,13 +71,23 @@ class HfTokenizer:
         chat_template: Jinja source.
         vocab_size: columns of the model's logits: models have rows to spare, and tokens beyond them, which
             belong to parts that are not here, are read as text.
+        generates: whether the model answers, and something must say where answers end.
+
+    Attributes:
+        pair_frame: what two texts are put into to be read together; None if nothing tells them apart.
 
     Raises:
         ModelLoadError: the definition is damaged, or does not fit the model.
     """
 
     def __init__(
-        self, definition: bytes, names: SpecialNames, chat_template: str | None, vocab_size: int
+        self,
+        definition: bytes,
+        names: SpecialNames,
+        chat_template: str | None,
+        vocab_size: int,
+        *,
+        generates: bool = True,
     ) -> None:
         parsed = Definition.read(definition)
         base = parse_tokenizer(definition)
@@ -87,14 +109,15 @@ class HfTokenizer:
         ends = {by_name[name] for name in END_NAMES & special & by_name.keys()} | names.end_ids
         if eos is not None:
             ends |= {eos}
-        self.end_of_generation_ids = _checked_ends(ends, vocab_size)
+        self.end_of_generation_ids = _checked_ends(ends, vocab_size, required=generates)
         control = frozenset(
             name for name, number in by_name.items() if name in special or number in ends
         )
         self._pieces = _pieces(parsed, vocab, by_name, control, vocab_size)
-        self.eos_text = names.eos or _text_of(numbers, min(ends))
+        self.eos_text = names.eos or _text_of(numbers, min(ends, default=-1))
         self._encoders = build_encoders(definition, base, tokens, control)
         self._before, self._after = _around(base)
+        self.pair_frame = _pair_frame(base)
         if names.add_bos is not None and bos is not None:
             self._before = [bos] if names.add_bos else []
         if names.add_eos is not None and eos is not None:
@@ -115,6 +138,19 @@ class HfTokenizer:
         if not add_special:
             return encoding.ids
         return [*self._before, *encoding.ids, *self._after]
+
+    def encode_pair(self, first: str, second: str) -> list[int]:
+        """Tokenize two texts as one input, within the `pair_frame`; control tokens in them are text.
+
+        Raises:
+            InvalidRequestError: a text cannot be represented.
+        """
+        frame = self.pair_frame
+        assert frame is not None, "pairs are for tokenizers that know how to frame them"
+        before, after = (
+            self.encode(text, add_special=False, parse_special=False) for text in (first, second)
+        )
+        return [*frame.before, *before, *frame.between, *after, *frame.after]
 
     def piece(self, token_id: int) -> bytes:
         """The bytes of a token; control tokens have none, nor have rows to spare."""
@@ -146,8 +182,10 @@ def _text_of(numbers: dict[str, int], wanted: int) -> str:
     return next((name for name, number in numbers.items() if number == wanted), "")
 
 
-def _checked_ends(ends: Set[int], vocab_size: int) -> frozenset[int]:
+def _checked_ends(ends: Set[int], vocab_size: int, *, required: bool) -> frozenset[int]:
     if not ends:
+        if not required:
+            return frozenset()
         raise ModelLoadError(
             "nothing says at which token answers end",
             hint="name it in generation_config.json: 'eos_token_id'",
@@ -195,3 +233,15 @@ def _around(base: Tokenizer) -> tuple[list[int], list[int]]:
         f"{FILE}: its post-processor changes texts",
         hint="see that the file is as the model's authors published it",
     )
+
+
+def _pair_frame(base: Tokenizer) -> PairFrame | None:
+    with complaining():
+        encoding = base.encode(_PROBE, _PROBE, add_special_tokens=True)
+    ids, owners = encoding.ids, encoding.sequence_ids
+    if 0 not in owners or 1 not in owners:
+        return None
+    first, second = owners.index(0), owners.index(1)
+    end_first, end_second = (len(owners) - owners[::-1].index(owner) for owner in (0, 1))
+    frame = PairFrame(ids[:first], ids[end_first:second], ids[end_second:])
+    return frame if frame.between else None
