@@ -171,6 +171,16 @@ def test_inferctl_says_which_runner_it_is_and_why(server: RunningServer) -> None
     assert details["runner_choice"] == "the model is a folder with safetensors"
 
 
+def test_it_embeds_too(server: RunningServer) -> None:
+    texts = ["The cat sat on the mat.", "A cat lay on a rug.", "Revenue rose by ten percent."]
+    with server.client() as client:
+        body = client.post("/v1/embeddings", json={"model": MODEL, "input": texts}).json()
+    vectors = np.array([entry["embedding"] for entry in body["data"]])
+    assert vectors.shape == (3, 576)
+    assert np.linalg.norm(vectors, axis=1) == pytest.approx(1)
+    assert vectors[0] @ vectors[1] > vectors[0] @ vectors[2]
+
+
 def test_other_dialects_know_what_it_is(server: RunningServer) -> None:
     with server.client() as client:
         shown = client.post("/api/show", json={"model": MODEL}).json()
