@@ -247,10 +247,18 @@ def test_a_repository_with_half_a_model_is_refused(cache: Path) -> None:
 
 def test_a_folder_whose_files_lead_out_of_the_store_is_refused(cache: Path, weights: Path) -> None:
     store = hugging_face(cache, "acme/smol", *FOLDER)
-    link = store / "snapshots" / COMMIT / "tokenizer.json"
+    snapshot = store / "snapshots" / COMMIT
+    below = snapshot / "1_Pooling"
+    below.mkdir()
+    assert resolve("hf://acme/smol") == snapshot
+
+    for link in (below / "config.json", snapshot / "2_Dense"):
+        link.symlink_to(weights if link.suffix else weights.parent)
+        assert "leads out of" in refused("hf://acme/smol").message
+        link.unlink()
+    link = snapshot / "tokenizer.json"
     link.unlink()
     link.symlink_to(weights)
-
     assert "leads out of" in refused("hf://acme/smol").message
 
 

@@ -82,9 +82,9 @@ def kept_inside(store: Path, path: Path) -> Path:
 
 
 def _kept_whole(store: Path, folder: Path) -> Path:
-    """The same folder, if none of its files is a link that leads out of the store."""
-    for path in folder.iterdir():
-        if not path.is_dir():
+    """The same folder, if nothing in it is a link that leads out of the store, or to a folder."""
+    for path in folder.rglob("*"):
+        if path.is_symlink() or not path.is_dir():
             kept_inside(store, path)
     return folder
 
