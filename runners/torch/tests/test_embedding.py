@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from support.encoder_folders import sentence_files
-from support.hf_folders import tiny_folder
+from support.hf_folders import tiny_folder, tiny_weights, write_safetensors
 from support.torch_runners import exact_runner
 from transformers import AutoModel
 
@@ -43,6 +44,28 @@ def embed(runner: TorchRunner, inputs: Sequence[Sequence[int]]) -> Vectors:
 
 def texts(*lengths: int) -> list[list[int]]:
     return [[(37 * i + n) % 1900 + 10 for i in range(n)] for n in lengths]
+
+
+def test_decoders_that_were_saved_without_a_head(tmp_path: Path) -> None:
+    """As Qwen3-Embedding is published: without the prefix, too."""
+    whole = tiny_folder(
+        tmp_path / "whole",
+        "Qwen3ForCausalLM",
+        dtype="F32",
+        model_type="qwen3",
+        tie_word_embeddings=True,
+    )
+    bare = shutil.copytree(whole, tmp_path / "bare")
+    config = json.loads((whole / "config.json").read_text())
+    weights = tiny_weights(config)
+    write_safetensors(
+        bare / "model.safetensors",
+        {name.removeprefix("model."): numbers for name, numbers in weights.items()},
+        "F32",
+    )
+    inputs = texts(5, 9)
+    found = embed(exact_runner(bare)[0], inputs)
+    assert np.array_equal(found, embed(exact_runner(whole)[0], inputs))
 
 
 @pytest.mark.parametrize("pooling", ["mean", "cls", "last"])

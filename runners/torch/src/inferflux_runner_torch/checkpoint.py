@@ -19,6 +19,9 @@ _DTYPES: Final = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bflo
 _BUFFERS: Final = ("embeddings.position_ids",)
 """Whole numbers that older checkpoints have beside their weights; they follow from the configuration."""
 
+_BARE_DECODER: Final = "embed_tokens.weight"
+"""Of decoders that were saved without what chooses tokens: embedding ones whose output is tied anyway."""
+
 
 class FolderCheckpoint:
     """The tensors of a folder, mapped into memory.
@@ -36,6 +39,8 @@ class FolderCheckpoint:
             for name, tensor in read_checkpoint(folder).items()
             if not name.endswith(_BUFFERS)
         }
+        if _BARE_DECODER in self._tensors:
+            self._tensors = {f"model.{name}": found for name, found in self._tensors.items()}
         for tensor in self._tensors.values():
             if tensor.dtype not in _DTYPES:
                 raise ModelLoadError(

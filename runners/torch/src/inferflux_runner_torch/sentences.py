@@ -16,6 +16,7 @@ from inferflux_runner_torch.pooling import Pooling
 __all__ = ["SentenceSettings", "read_sentence_settings"]
 
 _MODULES: Final = "modules.json"
+_SETTINGS: Final = "config_sentence_transformers.json"
 _TRANSFORMER: Final = "Transformer"
 _POOLING: Final = "Pooling"
 _NORMALISE: Final = "Normalize"
@@ -53,6 +54,12 @@ def read_sentence_settings(folder: Path) -> SentenceSettings:
     Raises:
         ModelLoadError: a file is damaged, or the model does more than pool and normalise.
     """
+    own = read_fields(folder / _SETTINGS)
+    if own.get("default_prompt_name") is not None:
+        raise own.error(
+            "texts are to begin with a prompt ('default_prompt_name')",
+            hint="set it to null, and let clients write the prompt before their texts",
+        )
     modules = read_list(folder / _MODULES)
     if not modules:
         return SentenceSettings()
@@ -97,6 +104,11 @@ def _max_tokens(place: Path) -> int | None:
     """Each family has a file name of its own, with the same content."""
     for path in sorted(place.glob("sentence_*_config.json")):
         config = read_fields(path)
+        if config.flag("do_lower_case", default=False):
+            raise config.error(
+                "texts are to be made lower case beside the tokenizer ('do_lower_case')",
+                hint="set it to false if tokenizer.json does it anyway",
+            )
         if config.get("max_seq_length") is not None:
             return config.integer("max_seq_length", None, 1, _MAX_TOKENS)
     return None
