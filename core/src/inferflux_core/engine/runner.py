@@ -273,9 +273,9 @@ class Embedder(Protocol):
         """A query and a document as one input; only with `capabilities.ranks`."""
 
     def embed(self, inputs: Sequence[Sequence[int]]) -> Iterator[NDArray[np.float32]]:
-        """Embed token sequences, as pooled by the model and not normalised, in passes of bounded length.
+        """Embed token sequences in passes of bounded length, as pooled by the model.
 
-        A caller may close the iterator early, and must not have two at work at once. With
+        Vectors have the length 1 only where that is a part of the model. A caller may close the iterator early, and must not have two at work at once. With
         `capabilities.ranks`, inputs come from `pair`, and their vectors have one element.
 
         Yields:

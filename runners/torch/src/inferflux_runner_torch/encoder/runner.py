@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from inferflux_core.engine.embedding_passes import PASS_TOKENS, share_passes
 from inferflux_core.engine.runner import ModelOutput, RunnerCapabilities, RunnerError, Work
@@ -99,23 +100,30 @@ class EncoderRunner:
     @torch.inference_mode()
     def _embed(self, inputs: Sequence[Sequence[int]]) -> NDArray[np.float32]:
         assert self._encoder is not None, "the runner is closed"
+        try:
+            texts = self._states(self._encoder, inputs)
+            if self._config.ranks:
+                first = torch.stack([states[0] for states in texts])
+                scores: NDArray[np.float32] = self._encoder.scores(first).cpu().numpy()
+                return scores
+            return self._pooled(texts)
+        except RuntimeError as error:
+            raise RunnerError(f"torch failed: {error}") from error
+
+    def _states(self, encoder: Encoder, inputs: Sequence[Sequence[int]]) -> Sequence[Tensor]:
+        """Of each input's tokens: `[tokens, width]`."""
         device, lengths = self._ops.device, [len(ids) for ids in inputs]
         token_ids = torch.tensor([token for ids in inputs for token in ids])
         types = torch.tensor([kind for ids in inputs for kind in self._types(ids)])
-        try:
-            states = self._encoder.states(token_ids.to(device), types.to(device), lengths)
-            texts = torch.split(states, lengths)
-            if self._config.ranks:
-                scores: NDArray[np.float32] = (
-                    self._encoder.scores(torch.stack([text[0] for text in texts])).cpu().numpy()
-                )
-                return scores
-            pool = Pool(self._settings.pooling, lengths, self._config.width, device)
-            for number, text in enumerate(texts):
-                pool.add(number, 0, text)
-            return pool.vectors(normalised=self._settings.normalised)
-        except RuntimeError as error:
-            raise RunnerError(f"torch failed: {error}") from error
+        states = encoder.states(token_ids.to(device), types.to(device), lengths)
+        return torch.split(states, lengths)
+
+    def _pooled(self, texts: Sequence[Tensor]) -> NDArray[np.float32]:
+        lengths = [len(states) for states in texts]
+        pool = Pool(self._settings.pooling, lengths, self._config.width, self._ops.device)
+        for number, states in enumerate(texts):
+            pool.add(number, 0, states)
+        return pool.vectors(normalised=self._settings.normalised)
 
     def _types(self, ids: Sequence[int]) -> list[int]:
         """0 for a single text, and the first one of a pair; 1 for the second.
