@@ -275,8 +275,9 @@ class Embedder(Protocol):
     def embed(self, inputs: Sequence[Sequence[int]]) -> Iterator[NDArray[np.float32]]:
         """Embed token sequences in passes of bounded length, as pooled by the model.
 
-        Vectors have the length 1 only where that is a part of the model. A caller may close the iterator early, and must not have two at work at once. With
-        `capabilities.ranks`, inputs come from `pair`, and their vectors have one element.
+        Vectors have the length 1 only where that is a part of the model. A caller may close the iterator
+        early, and must not have two at work at once. With `capabilities.ranks`, inputs come from `pair`,
+        and their vectors have one element.
 
         Yields:
             After every pass the vectors of the inputs that it completed, in order: float32
