@@ -12,8 +12,8 @@ namespace inferflux {
 namespace {
 
 constexpr int64_t kBlock = 64;
-constexpr int64_t kQueries = 3;  // at a time: 3 x 4 vectors of sums, and 4 of keys or values
 constexpr int64_t kVectors = 4;
+constexpr int64_t kQueries = kLanes == 16 ? 6 : 3;  // at a time: as many times 4 vectors of sums, and 4 of keys or values
 constexpr int64_t kTaskQueries = 12;
 constexpr float kNothing = -1e30f;
 
@@ -36,20 +36,20 @@ struct Query {
 template <int Queries>
 void scores_of(const Query* queries, const uint16_t* keys, int64_t head, float (*scores)[kBlock]) {
     for (int64_t token = 0; token < kBlock; token += kVectors * kLanes) {
-        __m256 sums[Queries][kVectors];
+        Floats sums[Queries][kVectors];
         for (int q = 0; q < Queries; q++) {
-            for (int v = 0; v < kVectors; v++) sums[q][v] = _mm256_setzero_ps();
+            for (int v = 0; v < kVectors; v++) sums[q][v] = zero();
         }
         for (int64_t d = 0; d < head; d++) {
-            __m256 key[kVectors];
+            Floats key[kVectors];
             for (int v = 0; v < kVectors; v++) key[v] = load_half(keys + d * kBlock + token + v * kLanes);
             for (int q = 0; q < Queries; q++) {
-                const __m256 x = _mm256_broadcast_ss(queries[q].numbers + d);
-                for (int v = 0; v < kVectors; v++) sums[q][v] = _mm256_fmadd_ps(x, key[v], sums[q][v]);
+                const Floats x = fill(queries[q].numbers[d]);
+                for (int v = 0; v < kVectors; v++) sums[q][v] = fused(x, key[v], sums[q][v]);
             }
         }
         for (int q = 0; q < Queries; q++) {
-            for (int v = 0; v < kVectors; v++) _mm256_storeu_ps(scores[q] + token + v * kLanes, sums[q][v]);
+            for (int v = 0; v < kVectors; v++) store(scores[q] + token + v * kLanes, sums[q][v]);
         }
     }
 }
@@ -59,15 +59,14 @@ void weigh(Query& query, float* scores, int64_t first, const Shape& shape) {
     const int64_t oldest = shape.window ? std::max<int64_t>(query.position - shape.window + 1, 0) : 0;
     const int64_t low = std::clamp<int64_t>(oldest - first, 0, kBlock);
     const int64_t high = std::clamp<int64_t>(query.position + 1 - first, low, kBlock);
-    const __m256 scale = _mm256_set1_ps(shape.scale);
-    __m256 found = _mm256_set1_ps(kNothing);
+    const Floats scale = fill(shape.scale);
+    Floats found = fill(kNothing);
     for (int64_t t = 0; t < kBlock; t += kLanes) {
         // Written nowhere near: what lies in cells of others never gets a weight.
-        const __m256 seen = _mm256_castsi256_ps(_mm256_andnot_si256(lanes(low - t), lanes(high - t)));
-        const __m256 score = _mm256_mul_ps(_mm256_loadu_ps(scores + t), scale);
-        const __m256 masked = _mm256_blendv_ps(_mm256_set1_ps(kNothing), score, seen);
-        _mm256_storeu_ps(scores + t, masked);
-        found = _mm256_max_ps(found, masked);
+        const Mask seen = lanes(low - t, high - t);
+        const Floats masked = choose(seen, fill(kNothing), multiply(load(scores + t), scale));
+        store(scores + t, masked);
+        found = larger(found, masked);
     }
     const float largest = std::max(query.largest, max(found));
     if (largest > query.largest) {
@@ -76,12 +75,12 @@ void weigh(Query& query, float* scores, int64_t first, const Shape& shape) {
         for (int64_t d = 0; d < shape.head; d++) query.out[d] *= shrink;
         query.largest = largest;
     }
-    const __m256 most = _mm256_set1_ps(query.largest);
-    __m256 total = _mm256_setzero_ps();
+    const Floats most = fill(query.largest);
+    Floats total = zero();
     for (int64_t t = 0; t < kBlock; t += kLanes) {
-        const __m256 weight = exp(_mm256_sub_ps(_mm256_loadu_ps(scores + t), most));
-        _mm256_storeu_ps(scores + t, weight);
-        total = _mm256_add_ps(total, weight);
+        const Floats weight = exp(subtract(load(scores + t), most));
+        store(scores + t, weight);
+        total = add(total, weight);
     }
     query.total += sum(total);
 }
@@ -89,20 +88,20 @@ void weigh(Query& query, float* scores, int64_t first, const Shape& shape) {
 template <int Queries, int Vectors>
 void mix_part(Query* queries, const uint16_t* values, int64_t head, int64_t d, const float (*weights)[kBlock],
               int64_t tokens) {
-    __m256 sums[Queries][Vectors];
+    Floats sums[Queries][Vectors];
     for (int q = 0; q < Queries; q++) {
-        for (int v = 0; v < Vectors; v++) sums[q][v] = _mm256_loadu_ps(queries[q].out + d + v * kLanes);
+        for (int v = 0; v < Vectors; v++) sums[q][v] = load(queries[q].out + d + v * kLanes);
     }
     for (int64_t t = 0; t < tokens; t++) {
-        __m256 value[Vectors];
+        Floats value[Vectors];
         for (int v = 0; v < Vectors; v++) value[v] = load_half(values + t * head + d + v * kLanes);
         for (int q = 0; q < Queries; q++) {
-            const __m256 weight = _mm256_broadcast_ss(weights[q] + t);
-            for (int v = 0; v < Vectors; v++) sums[q][v] = _mm256_fmadd_ps(weight, value[v], sums[q][v]);
+            const Floats weight = fill(weights[q][t]);
+            for (int v = 0; v < Vectors; v++) sums[q][v] = fused(weight, value[v], sums[q][v]);
         }
     }
     for (int q = 0; q < Queries; q++) {
-        for (int v = 0; v < Vectors; v++) _mm256_storeu_ps(queries[q].out + d + v * kLanes, sums[q][v]);
+        for (int v = 0; v < Vectors; v++) store(queries[q].out + d + v * kLanes, sums[q][v]);
     }
 }
 
@@ -112,7 +111,13 @@ void mix(Query* queries, const uint16_t* values, int64_t head, const float (*wei
     for (; d + kVectors * kLanes <= head; d += kVectors * kLanes) {
         mix_part<Queries, kVectors>(queries, values, head, d, weights, tokens);
     }
-    for (; d < head; d += kLanes) mix_part<Queries, 1>(queries, values, head, d, weights, tokens);
+    for (; d + kLanes <= head; d += kLanes) mix_part<Queries, 1>(queries, values, head, d, weights, tokens);
+    for (; d < head; d++) {
+        for (int64_t t = 0; t < tokens; t++) {
+            const float value = _cvtsh_ss(values[t * head + d]);
+            for (int q = 0; q < Queries; q++) queries[q].out[d] += weights[q][t] * value;
+        }
+    }
 }
 
 template <int Queries>
@@ -131,6 +136,15 @@ void attend(Query* queries, const uint16_t* keys, const uint16_t* values, const 
         const float factor = 1.0f / queries[q].total;
         for (int64_t d = 0; d < shape.head; d++) queries[q].out[d] *= factor;
     }
+}
+
+// Calls `attend` for a number of queries that is known only now.
+template <int Most, class... Rest>
+void attend_to(int64_t number, Query* queries, const Rest&... rest) {
+    if constexpr (Most > 1) {
+        if (number < Most) return attend_to<Most - 1>(number, queries, rest...);
+    }
+    attend<Most>(queries, rest...);
 }
 
 }  // namespace
@@ -168,11 +182,7 @@ void inferflux_attention(const float* queries, int64_t query_stride, const uint1
                 std::fill(some[q].out, some[q].out + head, 0.0f);
             }
             const int32_t* table = tables + s * table_width;
-            switch (number) {
-                case 1: attend<1>(some, key_cache, value_cache, table, kv_head, shape); break;
-                case 2: attend<2>(some, key_cache, value_cache, table, kv_head, shape); break;
-                default: attend<3>(some, key_cache, value_cache, table, kv_head, shape); break;
-            }
+            attend_to<kQueries>(number, some, key_cache, value_cache, table, kv_head, shape);
         }
     }
 }

@@ -11,37 +11,29 @@ constexpr int64_t kBlock = 64;
 constexpr int64_t kFewRows = 8;  // not worth waking other threads
 
 void normalise(const float* in, const float* weight, float* out, int64_t width, float epsilon) {
-    __m256 squares = _mm256_setzero_ps();
-    int64_t i = 0;
-    for (; i + kLanes <= width; i += kLanes) {
-        const __m256 x = _mm256_loadu_ps(in + i);
-        squares = _mm256_fmadd_ps(x, x, squares);
+    Floats squares = zero();
+    for (int64_t i = 0; i < width; i += kLanes) {
+        const Floats x = load(in + i, lanes(0, width - i));
+        squares = fused(x, x, squares);
     }
-    float total = sum(squares);
-    for (; i < width; i++) total += in[i] * in[i];
-    const float factor = 1.0f / std::sqrt(total / static_cast<float>(width) + epsilon);
-    const __m256 factors = _mm256_set1_ps(factor);
-    for (i = 0; i + kLanes <= width; i += kLanes) {
-        const __m256 x = _mm256_mul_ps(_mm256_loadu_ps(in + i), factors);
-        _mm256_storeu_ps(out + i, _mm256_mul_ps(x, _mm256_loadu_ps(weight + i)));
+    const Floats factor = fill(1.0f / std::sqrt(sum(squares) / static_cast<float>(width) + epsilon));
+    for (int64_t i = 0; i < width; i += kLanes) {
+        const Mask mask = lanes(0, width - i);
+        const Floats x = multiply(load(in + i, mask), factor);
+        store(out + i, multiply(x, load(weight + i, mask)), mask);
     }
-    for (; i < width; i++) out[i] = in[i] * factor * weight[i];
 }
 
 struct Silu {
-    static __m256 of(__m256 x) {
-        const __m256 e = exp(_mm256_sub_ps(_mm256_setzero_ps(), x));
-        return _mm256_div_ps(x, _mm256_add_ps(_mm256_set1_ps(1.0f), e));
-    }
+    static Floats of(Floats x) { return divide(x, add(fill(1.0f), exp(subtract(zero(), x)))); }
 };
 
 // x / 2 * (1 + tanh(y)) is x / (1 + e^-2y).
 struct Gelu {
-    static __m256 of(__m256 x) {
-        const __m256 cube = _mm256_mul_ps(_mm256_mul_ps(x, x), x);
-        const __m256 inner = _mm256_fmadd_ps(cube, _mm256_set1_ps(0.044715f), x);
-        const __m256 e = exp(_mm256_mul_ps(inner, _mm256_set1_ps(-2.0f * 0.7978845608028654f)));
-        return _mm256_div_ps(x, _mm256_add_ps(_mm256_set1_ps(1.0f), e));
+    static Floats of(Floats x) {
+        const Floats inner = fused(multiply(multiply(x, x), x), fill(0.044715f), x);
+        const Floats e = exp(multiply(inner, fill(-2.0f * 0.7978845608028654f)));
+        return divide(x, add(fill(1.0f), e));
     }
 };
 
@@ -53,9 +45,9 @@ void gated(const float* in, float* out, int64_t rows, int64_t inner) {
         const float* through = gates + inner;
         float* result = out + r * inner;
         for (int64_t i = 0; i < inner; i += kLanes) {
-            const __m256i mask = lanes(inner - i);
-            const __m256 gate = Activation::of(_mm256_maskload_ps(gates + i, mask));
-            _mm256_maskstore_ps(result + i, mask, _mm256_mul_ps(gate, _mm256_maskload_ps(through + i, mask)));
+            const Mask mask = lanes(0, inner - i);
+            const Floats gate = Activation::of(load(gates + i, mask));
+            store(result + i, multiply(gate, load(through + i, mask)), mask);
         }
     }
 }

@@ -1,24 +1,35 @@
 // The interface, for ctypes. All sizes are int64; floats are 32 bits unless a name says otherwise. Callers
 // check shapes; nothing here throws or allocates beyond the stack and per-call scratch.
+//
+// The sources are compiled once for each instruction set. How weights are packed differs between them, and is
+// known to nobody else.
 #pragma once
 
 #include <cstdint>
 
 extern "C" {
 
-// Weights [outputs, inputs] in panels of 16 outputs, see linear.cpp. `packed` has ceil(outputs / 16) * 16 columns of
-// 2 bytes (half, bfloat16) or 1 byte (int8; then inputs are rounded up to an even number).
-void inferflux_pack_words(const uint16_t* weight, int64_t outputs, int64_t inputs, uint16_t* packed);
-void inferflux_pack_int8(const float* weight, int64_t outputs, int64_t inputs, int8_t* packed, float* scales);
+enum InferfluxPrecision : int64_t { kBFloat16 = 0, kHalf = 1, kInt8 = 2 };
 
-// out [rows, outputs] = in [rows, inputs] * weight' + bias (or null).
-void inferflux_linear_bf16(const float* in, const uint16_t* packed, const float* bias, float* out, int64_t rows,
-                           int64_t inputs, int64_t outputs);
-void inferflux_linear_f16(const float* in, const uint16_t* packed, const float* bias, float* out, int64_t rows,
-                          int64_t inputs, int64_t outputs);
-// `quantized` [rows, inputs rounded up to even] and `row_scales` [rows] are scratch.
-void inferflux_linear_int8(const float* in, const int8_t* packed, const float* scales, const float* bias, float* out,
-                           int16_t* quantized, float* row_scales, int64_t rows, int64_t inputs, int64_t outputs);
+// A weight [outputs, inputs] in packed order; `scales` [outputs rounded up to a panel] only with 8 bits, `bias`
+// [outputs] or null.
+struct InferfluxLinear {
+    int64_t precision, inputs, outputs;
+    uint8_t* packed;
+    float* scales;
+    const float* bias;
+};
+
+// Outputs in a panel, which their number is rounded up to.
+int64_t inferflux_panel();
+// What `packed` must hold.
+int64_t inferflux_packed_bytes(int64_t precision, int64_t inputs, int64_t outputs);
+// What `scratch` must hold.
+int64_t inferflux_scratch_bytes(const InferfluxLinear* linear, int64_t rows);
+// Fills `packed` and `scales` from 16-bit words of that type, or for 8 bits from floats.
+void inferflux_pack(const InferfluxLinear* linear, const void* weight);
+// out [rows, outputs] = in [rows, inputs] * weight' + bias.
+void inferflux_linear(const InferfluxLinear* linear, const float* in, float* out, void* scratch, int64_t rows);
 
 // out = in / rms(in) * weight; with a residual, it becomes residual + in first, and out is its norm.
 void inferflux_rms_norm(const float* in, const float* weight, float* out, int64_t rows, int64_t width, float epsilon);

@@ -10,19 +10,27 @@ import pytest
 from numpy.typing import NDArray
 
 import inferflux_kernels_cpu
-from inferflux_kernels_cpu import BLOCK, PANEL, library
+from inferflux_kernels_cpu import BLOCK, Linear, library
 
 REASON = inferflux_kernels_cpu.why_not()
 native = pytest.mark.skipif(REASON is not None, reason=str(REASON))
 
 Floats = NDArray[np.float32]
+INT8 = 2
+GROUP = 32  # inputs that share a scale
 SHAPES = [(1, 8, 16), (2, 7, 5), (3, 64, 33), (5, 70, 16), (6, 1, 1), (7, 33, 100), (13, 577, 48)]
 SHAPES += [(97, 128, 160), (1, 576, 1537)]
 
 
+@pytest.fixture(params=inferflux_kernels_cpu.usable())
+def instruction_set(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture
-def kernels() -> ctypes.CDLL:
-    return inferflux_kernels_cpu.load()
+def kernels(instruction_set: str) -> ctypes.CDLL:
+    """Of every instruction set that this processor has."""
+    return inferflux_kernels_cpu.load(instruction_set)
 
 
 @pytest.fixture
@@ -49,34 +57,56 @@ def f16_words(numbers: Floats) -> tuple[NDArray[np.uint16], Floats]:
     return halves.view(np.uint16), halves.astype(np.float32)
 
 
+def linear(
+    kernels: ctypes.CDLL,
+    precision: int,
+    weight: NDArray[np.generic],
+    states: Floats,
+    bias: Floats | None,
+) -> Floats:
+    """Pack and multiply; `weight` `[outputs, inputs]` has what the precision is packed from."""
+    (outputs, inputs), rows = weight.shape, len(states)
+    packed = np.empty(kernels.packed_bytes(precision, inputs, outputs), np.uint8)
+    scales = np.empty(-(-outputs // kernels.panel()) * kernels.panel(), np.float32)
+    struct = Linear(precision, inputs, outputs, at(packed), at(scales), at(bias))
+    kernels.pack(ctypes.addressof(struct), at(weight))
+    scratch = np.empty(kernels.scratch_bytes(ctypes.addressof(struct), rows), np.uint8)
+    # A frame around the result shows who writes beside it.
+    framed = np.full((rows + 2, outputs), 7.0, np.float32)
+    out = framed[1:-1]
+    kernels.linear(ctypes.addressof(struct), at(states), at(out), at(scratch), rows)
+    assert (framed[[0, -1]] == 7.0).all()
+    return out
+
+
+def nearest_bf16(numbers: Floats) -> Floats:
+    words = numbers.view(np.uint32)
+    return ((words + 0x7FFF + (words >> 16 & 1)) & 0xFFFF0000).astype(np.uint32).view(np.float32)
+
+
 @native
 @pytest.mark.parametrize("biased", [False, True])
 @pytest.mark.parametrize(("rows", "inputs", "outputs"), SHAPES)
-@pytest.mark.parametrize("name", ["bf16", "f16"])
+@pytest.mark.parametrize("precision", [0, 1], ids=["bf16", "f16"])
 def test_linear_layers_of_16_bits(
     kernels: ctypes.CDLL,
+    instruction_set: str,
     draw: np.random.Generator,
-    name: str,
+    precision: int,
     rows: int,
     inputs: int,
     outputs: int,
     *,
     biased: bool,
 ) -> None:
-    convert = bf16_words if name == "bf16" else f16_words
-    words, weight = convert(normal(draw, outputs, inputs))
+    words, weight = (bf16_words, f16_words)[precision](normal(draw, outputs, inputs))
     states = normal(draw, rows, inputs)
     bias = normal(draw, outputs) if biased else None
-    packed = np.empty(-(-outputs // PANEL) * PANEL * inputs, np.uint16)
-    kernels.pack_words(at(words), outputs, inputs, at(packed))
-    # A frame around the result shows who writes beside it.
-    framed = np.full((rows + 2, outputs), 7.0, np.float32)
-    out = framed[1:-1]
-    linear = getattr(kernels, f"linear_{name}")
-    linear(at(states), at(packed), at(bias), at(out), rows, inputs, outputs)
+    found = linear(kernels, precision, words, states, bias)
+    if precision == 0 and instruction_set == "avx512":
+        states = nearest_bf16(states)
     expected = states.astype(float) @ weight.astype(float).T + (0 if bias is None else bias)
-    assert np.abs(out - expected).max() < 1e-5 * inputs**0.5 * 10
-    assert (framed[[0, -1]] == 7.0).all()
+    assert np.abs(found - expected).max() < 1e-5 * inputs**0.5 * 10
 
 
 @native
@@ -84,6 +114,7 @@ def test_linear_layers_of_16_bits(
 @pytest.mark.parametrize(("rows", "inputs", "outputs"), SHAPES)
 def test_linear_layers_of_8_bits(
     kernels: ctypes.CDLL,
+    instruction_set: str,
     draw: np.random.Generator,
     rows: int,
     inputs: int,
@@ -91,42 +122,38 @@ def test_linear_layers_of_8_bits(
     *,
     biased: bool,
 ) -> None:
-    """They are close to the rounded weights; what they are multiplied with loses next to nothing."""
+    """Nothing is lost but by rounding, and that to integers."""
     weight, states = normal(draw, outputs, inputs), normal(draw, rows, inputs)
     weight[0] = 0.0
     states[-1, 0] = 300.0  # one large number among small ones, as models have them
     bias = normal(draw, outputs) if biased else None
-    found = int8(kernels, weight, states, bias)
-    scales = np.abs(weight).max(axis=1, keepdims=True) / 127
-    rounded = (
-        np.divide(weight, scales, out=np.zeros_like(weight), where=scales > 0).round() * scales
-    )
-    expected = states.astype(float) @ rounded.T.astype(float) + (0 if bias is None else bias)
-    assert np.abs(found - expected).max() < 0.01 + 300 * 1e-4 * inputs**0.5
+    found = linear(kernels, INT8, weight, states, bias)
+    if instruction_set == "avx512":
+        parts = np.split(states, range(GROUP, inputs, GROUP), axis=1)
+        taken = np.hstack([integers(part, 127) for part in parts])
+    else:
+        taken = integers(states, min(2**15 - 1, (2**31 - 1) // (127 * inputs)))
+    expected = taken @ integers(weight, 127).T + (0 if bias is None else bias)
+    assert found == pytest.approx(expected, rel=1e-5, abs=1e-5 * np.abs(expected).max())
     assert np.abs(found[:, 0] - (0 if bias is None else bias[0])).max() == 0
+
+
+def integers(numbers: Floats, most: int) -> NDArray[np.float64]:
+    """Rows as multiples of their largest number over `most`."""
+    largest = np.abs(numbers).max(axis=1, keepdims=True)
+    inverse = np.divide(np.float32(most), largest, out=np.zeros_like(largest), where=largest > 0)
+    result: NDArray[np.float64] = np.rint(numbers * inverse).astype(float) * (largest / most)
+    return result
 
 
 @native
 @pytest.mark.parametrize("inputs", [2, 1536, 28_672])
-def test_sums_of_8_bits_never_overflow(kernels: ctypes.CDLL, inputs: int) -> None:
+@pytest.mark.parametrize("sign", [1, -1])
+def test_sums_of_8_bits_never_overflow(kernels: ctypes.CDLL, inputs: int, sign: int) -> None:
     weight = np.full((16, inputs), -1.0, np.float32)
-    states = np.full((2, inputs), 5.0, np.float32)
-    assert int8(kernels, weight, states) == pytest.approx(-5.0 * inputs, rel=1e-3)
-
-
-def int8(
-    kernels: ctypes.CDLL, weight: Floats, states: Floats, bias: Floats | None = None
-) -> Floats:
-    (outputs, inputs), rows = weight.shape, len(states)
-    padded, even = -(-outputs // PANEL) * PANEL, inputs + inputs % 2
-    packed, scales = np.empty(padded * even, np.int8), np.empty(padded, np.float32)
-    kernels.pack_int8(at(weight), outputs, inputs, at(packed), at(scales))
-    framed = np.full((rows + 2, outputs), 7.0, np.float32)
-    scratch, row_scales = np.empty(rows * even, np.int16), np.empty(rows, np.float32)
-    arrays = (states, packed, scales, bias, framed[1:-1], scratch, row_scales)
-    kernels.linear_int8(*map(at, arrays), rows, inputs, outputs)
-    assert (framed[[0, -1]] == 7.0).all()
-    return framed[1:-1]
+    states = np.full((2, inputs), 5.0 * sign, np.float32)
+    found = linear(kernels, INT8, weight, states, None)
+    assert found == pytest.approx(-5.0 * sign * inputs, rel=1e-3)
 
 
 @native
@@ -279,26 +306,35 @@ def test_positions_and_the_way_into_the_cache(
     assert np.count_nonzero(value_cache.any(axis=(1, 3))) == rows
 
 
+AVX2 = "fpu avx2 fma f16c"
+AVX512 = f"{AVX2} avx512f avx512bw avx512dq avx512vl"
+
+
+@native
 @pytest.mark.parametrize(
-    ("flags", "reason"),
+    ("flags", "names", "reason"),
     [
-        ("fpu avx2 fma f16c", None),
-        ("fpu avx2 fma", "the processor has no f16c"),
-        ("fpu sse2", "the processor has no avx2, f16c, fma"),
+        (f"{AVX512} avx512_vnni avx512_bf16", ("avx512", "avx2"), None),
+        (f"{AVX512} avx512_vnni", ("avx2",), None),
+        (AVX2, ("avx2",), None),
+        ("fpu avx2 fma", (), "the processor has no f16c"),
+        ("fpu sse2", (), "the processor has no avx2, f16c, fma"),
     ],
 )
-@native
-def test_other_processors_are_told(tmp_path: Path, flags: str, reason: str | None) -> None:
+def test_processors_get_what_they_can_run(
+    tmp_path: Path, flags: str, names: tuple[str, ...], reason: str | None
+) -> None:
     cpuinfo = tmp_path / "cpuinfo"
     cpuinfo.write_text(f"processor : 0\nflags : {flags}\n")
+    assert inferflux_kernels_cpu.usable(cpuinfo) == names
     assert inferflux_kernels_cpu.why_not(cpuinfo) == reason
 
 
-def test_a_package_without_the_library_says_why(
+def test_a_package_without_the_libraries_says_why(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(library, "_FILE", tmp_path / "kernels.so")
+    monkeypatch.setattr(library, "_FOLDER", tmp_path)
     library.load.cache_clear()
     with pytest.raises(RuntimeError, match=r"no C\+\+ compiler|there are no kernels"):
-        library.load()
+        library.load("avx2")
     library.load.cache_clear()

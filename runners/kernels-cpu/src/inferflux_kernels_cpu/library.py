@@ -1,4 +1,4 @@
-"""The compiled library."""
+"""The compiled libraries, one for each instruction set."""
 
 from __future__ import annotations
 
@@ -9,59 +9,102 @@ import sys
 from pathlib import Path
 from typing import Final
 
-__all__ = ["BLOCK", "PANEL", "load", "why_not"]
+__all__ = ["BLOCK", "VERSION", "Linear", "load", "usable", "why_not"]
 
 BLOCK: Final = 64
 """Tokens in a block of keys and values."""
-PANEL: Final = 16
-"""Outputs in a panel of a packed weight."""
+VERSION: Final = 2
+"""Raised when a kernel gets faster or rounds otherwise: what was measured before no longer holds."""
+_AVX2: Final = frozenset({"avx2", "fma", "f16c"})
+_AVX512: Final = {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni", "avx512_bf16"}
+_INSTRUCTION_SETS: Final = {"avx512": _AVX2 | _AVX512, "avx2": _AVX2}
+"""What a processor must have, as Linux calls it; the fastest first."""
 
-_FILE: Final = Path(__file__).with_name("kernels.so")
-_NEEDED: Final = frozenset({"avx2", "fma", "f16c"})
+_FOLDER: Final = Path(__file__).parent
+_CPUINFO: Final = Path("/proc/cpuinfo")
 _P, _N, _F = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float
+
+
+class Linear(ctypes.Structure):
+    """A packed weight; see `InferfluxLinear` in `cpp/kernels.h`."""
+
+    _fields_ = (
+        ("precision", _N),
+        ("inputs", _N),
+        ("outputs", _N),
+        ("packed", _P),
+        ("scales", _P),
+        ("bias", _P),
+    )
+
+
 _SIGNATURES: Final = {
-    "pack_words": (_P, _N, _N, _P),
-    "pack_int8": (_P, _N, _N, _P, _P),
-    "linear_bf16": (_P, _P, _P, _P, _N, _N, _N),
-    "linear_f16": (_P, _P, _P, _P, _N, _N, _N),
-    "linear_int8": (_P, _P, _P, _P, _P, _P, _P, _N, _N, _N),
-    "rms_norm": (_P, _P, _P, _N, _N, _F),
-    "add_rms_norm": (_P, _P, _P, _P, _N, _N, _F),
-    "gated_silu": (_P, _P, _N, _N),
-    "gated_gelu": (_P, _P, _N, _N),
-    "rotate_and_store": (_P, _N, _P, _N, _P, _N, _P, _P, _P, _P, _P, _N, _N, _N, _N, _N),
-    "attention": (_P, _N, _P, _P, _P, _P, _P, _N, _P, _N, _N, _N, _N, _F, _N),
+    "panel": ((), _N),
+    "packed_bytes": ((_N, _N, _N), _N),
+    "scratch_bytes": ((_P, _N), _N),
+    "pack": ((_P, _P), None),
+    "linear": ((_P, _P, _P, _P, _N), None),
+    "rms_norm": ((_P, _P, _P, _N, _N, _F), None),
+    "add_rms_norm": ((_P, _P, _P, _P, _N, _N, _F), None),
+    "gated_silu": ((_P, _P, _N, _N), None),
+    "gated_gelu": ((_P, _P, _N, _N), None),
+    "rotate_and_store": (
+        (_P, _N, _P, _N, _P, _N, _P, _P, _P, _P, _P, _N, _N, _N, _N, _N),
+        None,
+    ),
+    "attention": ((_P, _N, _P, _P, _P, _P, _P, _N, _P, _N, _N, _N, _N, _F, _N), None),
 }
 
 
-def why_not(cpuinfo: Path = Path("/proc/cpuinfo")) -> str | None:
+def usable(cpuinfo: Path = _CPUINFO) -> tuple[str, ...]:
+    """Instruction sets that this processor has and the package was compiled for, the fastest first."""
+    if sys.platform != "linux" or platform.machine() != "x86_64":
+        return ()
+    flags = _flags(cpuinfo)
+    return tuple(
+        name
+        for name, needed in _INSTRUCTION_SETS.items()
+        if needed <= flags and _file(name).exists()
+    )
+
+
+def why_not(cpuinfo: Path = _CPUINFO) -> str | None:
     """Why the kernels cannot be used here; None if they can."""
+    if usable(cpuinfo):
+        return None
     if sys.platform != "linux" or platform.machine() != "x86_64":
         return f"there are no kernels for {platform.machine()} on {sys.platform}"
-    if not _FILE.exists():
+    if not _file("avx2").exists():
         return "no C++ compiler was found when inferflux-kernels-cpu was installed"
-    lines = cpuinfo.read_text().splitlines()
-    flags = next((set(line.split()) for line in lines if line.startswith("flags")), set())
-    if missing := sorted(_NEEDED - flags):
-        return f"the processor has no {', '.join(missing)}"
-    return None
+    return f"the processor has no {', '.join(sorted(_AVX2 - _flags(cpuinfo)))}"
 
 
 @functools.cache
-def load() -> ctypes.CDLL:
-    """The library, whose functions have lost the prefix `inferflux_`.
+def load(name: str) -> ctypes.CDLL:
+    """The library for a `usable` instruction set; its functions have lost the prefix `inferflux_`.
 
     Load it after torch: both then use torch's OpenMP threads, and do not wait for each other's.
 
     Raises:
         RuntimeError: it cannot be used here.
     """
-    if reason := why_not():
-        raise RuntimeError(reason)
-    library = ctypes.CDLL(str(_FILE))
-    for name, arguments in _SIGNATURES.items():
-        function = getattr(library, f"inferflux_{name}")
+    if name not in usable():
+        raise RuntimeError(why_not() or f"there are no kernels for {name} here")
+    library = ctypes.CDLL(str(_file(name)))
+    for function_name, (arguments, result) in _SIGNATURES.items():
+        function = getattr(library, f"inferflux_{function_name}")
         function.argtypes = arguments
-        function.restype = None
-        setattr(library, name, function)
+        function.restype = result
+        setattr(library, function_name, function)
     return library
+
+
+def _file(name: str) -> Path:
+    return _FOLDER / f"{name}.so"
+
+
+def _flags(cpuinfo: Path) -> frozenset[str]:
+    lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
+    return next(
+        (frozenset(line.split()) for line in lines if line.startswith("flags")), frozenset()
+    )

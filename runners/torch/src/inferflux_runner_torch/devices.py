@@ -106,13 +106,14 @@ def _on_processor(name: str, stored: torch.dtype, head: int, runtime: RuntimeCon
         _check_choice("weights", runtime.weights, ("auto", "original", *_PACKED), "cpu")
         _check_choice("kv_cache_type", runtime.kv_cache_type, ("auto", "f16"), "cpu")
         precision = _PACKED.get(runtime.weights, _PRECISIONS[stored])
-        return Computation(NativeOps(), precision, torch.float16, "avx2", name)
+        ops = NativeOps()
+        return Computation(ops, precision, torch.float16, ops.instruction_set, name)
     kernels = f"torch ({reason or 'weights in float32'})"
     _check_choice("weights", runtime.weights, ("auto", "original"), f"cpu with {kernels}")
     cache_dtype = _cache_dtype(runtime, torch.float16, "cpu")
-    ops = TorchOps(torch.device("cpu"), torch.float32, cache_dtype)
+    plain = TorchOps(torch.device("cpu"), torch.float32, cache_dtype)
     precision = "bf16" if stored == torch.bfloat16 and fast_bf16() else "f32"
-    return Computation(ops, precision, cache_dtype, kernels, name)
+    return Computation(plain, precision, cache_dtype, kernels, name)
 
 
 def _no_kernels(head: int) -> str | None:

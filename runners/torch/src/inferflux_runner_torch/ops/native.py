@@ -1,19 +1,25 @@
-"""The operations with kernels of our own, for x86-64 processors with AVX2."""
+"""The operations with kernels of our own, for x86-64 processors."""
 
 from __future__ import annotations
 
+import ctypes
 from typing import Final
 
 import torch
 from torch import Tensor
 
 import inferflux_kernels_cpu
-from inferflux_kernels_cpu import BLOCK, PANEL
+from inferflux_kernels_cpu import BLOCK
 from inferflux_runner_torch.ops.ops import Activation, KVLayer, Linear, Precision, Rows
 
-__all__ = ["NativeOps"]
+__all__ = ["NativeLinear", "NativeOps"]
 
-_WORDS: Final[dict[Precision, torch.dtype]] = {"bf16": torch.bfloat16, "f16": torch.float16}
+# As `cpp/kernels.h` numbers them, and what is packed from.
+_PRECISIONS: Final[dict[Precision, tuple[int, torch.dtype]]] = {
+    "bf16": (0, torch.bfloat16),
+    "f16": (1, torch.float16),
+    "int8": (2, torch.float32),
+}
 
 
 class NativeOps:
@@ -21,6 +27,12 @@ class NativeOps:
 
     A cache has keys `[blocks, heads, head, 64]`, which puts tokens side by side, and values
     `[blocks, heads, 64, head]`.
+
+    Args:
+        instruction_set: which kernels; the fastest that this processor has by default.
+
+    Attributes:
+        instruction_set: that the kernels use.
 
     Raises:
         RuntimeError: the kernels cannot be used here.
@@ -30,8 +42,11 @@ class NativeOps:
     dtype = torch.float32
     block_size = BLOCK
 
-    def __init__(self) -> None:
-        self._kernels = inferflux_kernels_cpu.load()
+    def __init__(self, instruction_set: str | None = None) -> None:
+        if reason := inferflux_kernels_cpu.why_not():
+            raise RuntimeError(reason)
+        self.instruction_set = instruction_set or inferflux_kernels_cpu.usable()[0]
+        self._kernels = inferflux_kernels_cpu.load(self.instruction_set)
 
     def pack(self, weight: Tensor, bias: Tensor | None, precision: Precision) -> Linear:
         """Cut a weight into panels.
@@ -39,12 +54,10 @@ class NativeOps:
         Raises:
             ValueError: there is no kernel for the precision.
         """
-        added = None if bias is None else self.place(bias)
-        if precision == "int8":
-            return _Int8Linear(self._kernels, weight, added)
-        if precision not in _WORDS:
+        if precision not in _PRECISIONS:
             raise ValueError(f"there is no kernel for {precision}")
-        return _WordLinear(self._kernels, weight.to(_WORDS[precision]), added, precision)
+        added = None if bias is None else self.place(bias)
+        return NativeLinear(self._kernels, weight, added, precision)
 
     def place(self, tensor: Tensor) -> Tensor:
         """A copy in float32."""
@@ -161,8 +174,8 @@ class NativeOps:
     def write(self, layer: KVLayer, cells: Tensor, keys: Tensor, values: Tensor) -> None:
         """Scatter them."""
         blocks, tokens = cells // BLOCK, cells % BLOCK
-        layer.keys[blocks, :, :, tokens] = keys
-        layer.values[blocks, :, tokens] = values
+        layer.keys[blocks, :, :, tokens] = keys.to(layer.keys.dtype)
+        layer.values[blocks, :, tokens] = values.to(layer.values.dtype)
 
     def copy_block(self, layer: KVLayer, source: int, target: int) -> None:
         """Copy a block."""
@@ -170,74 +183,54 @@ class NativeOps:
         layer.values[target] = layer.values[source]
 
 
-class _WordLinear:
-    """A weight in 16 bits."""
+class NativeLinear:
+    """A packed weight, with a scale for each output if it has 8 bits.
+
+    Args:
+        kernels: the library that packs it, and that alone can use it.
+        weight: `[out, in]`.
+        bias: float32 `[out]`.
+        precision: of what is packed.
+    """
 
     def __init__(
-        self, kernels: object, weight: Tensor, bias: Tensor | None, precision: Precision
+        self, kernels: ctypes.CDLL, weight: Tensor, bias: Tensor | None, precision: Precision
     ) -> None:
-        self._kernel = getattr(kernels, f"linear_{precision}")
+        self._kernels = kernels
         self._outputs, self._inputs = weight.shape
+        number, dtype = _PRECISIONS[precision]
+        size = kernels.packed_bytes(number, self._inputs, self._outputs)
+        self._packed = torch.empty(size, dtype=torch.uint8)
+        padded = -(-self._outputs // kernels.panel()) * kernels.panel()
+        self._scales = torch.empty(padded) if precision == "int8" else None
         self._bias = bias
-        self._packed = torch.empty(_padded(self._outputs) * self._inputs, dtype=torch.int16)
-        words = weight.contiguous()
-        kernels.pack_words(  # type: ignore[attr-defined]
-            words.data_ptr(), self._outputs, self._inputs, self._packed.data_ptr()
+        self._struct = inferflux_kernels_cpu.Linear(
+            number,
+            self._inputs,
+            self._outputs,
+            self._packed.data_ptr(),
+            None if self._scales is None else self._scales.data_ptr(),
+            None if bias is None else bias.data_ptr(),
         )
+        self.address = ctypes.addressof(self._struct)
+        numbers = weight.to(dtype).contiguous()
+        kernels.pack(self.address, numbers.data_ptr())
+        self._row_bytes = kernels.scratch_bytes(self.address, 1)
 
     def __call__(self, rows: Tensor) -> Tensor:
+        """See `Linear`.
+
+        Raises:
+            ValueError: the rows are not contiguous float32 `[rows, in]`.
+        """
+        if rows.dtype != torch.float32 or not rows.is_contiguous() or rows.dim() != 2:
+            raise ValueError("rows must be a contiguous matrix of float32")
+        if rows.shape[1] != self._inputs:
+            raise ValueError(f"rows of {self._inputs} numbers are due, not of {rows.shape[1]}")
         count = rows.shape[0]
         out = torch.empty(count, self._outputs)
-        self._kernel(
-            rows.data_ptr(),
-            self._packed.data_ptr(),
-            None if self._bias is None else self._bias.data_ptr(),
-            out.data_ptr(),
-            count,
-            self._inputs,
-            self._outputs,
+        scratch = torch.empty(count * self._row_bytes, dtype=torch.uint8)
+        self._kernels.linear(
+            self.address, rows.data_ptr(), out.data_ptr(), scratch.data_ptr(), count
         )
         return out
-
-
-class _Int8Linear:
-    """A weight in 8 bits, with a scale for each output."""
-
-    def __init__(self, kernels: object, weight: Tensor, bias: Tensor | None) -> None:
-        self._kernel = kernels.linear_int8  # type: ignore[attr-defined]
-        self._outputs, self._inputs = weight.shape
-        self._bias = bias
-        padded, self._even = _padded(self._outputs), self._inputs + self._inputs % 2
-        self._packed = torch.empty(padded * self._even, dtype=torch.int8)
-        self._scales = torch.empty(padded)
-        numbers = weight.float().contiguous()
-        kernels.pack_int8(  # type: ignore[attr-defined]
-            numbers.data_ptr(),
-            self._outputs,
-            self._inputs,
-            self._packed.data_ptr(),
-            self._scales.data_ptr(),
-        )
-
-    def __call__(self, rows: Tensor) -> Tensor:
-        count = rows.shape[0]
-        out = torch.empty(count, self._outputs)
-        quantized = torch.empty(count * self._even, dtype=torch.int16)
-        scales = torch.empty(count)
-        self._kernel(
-            rows.data_ptr(),
-            self._packed.data_ptr(),
-            self._scales.data_ptr(),
-            None if self._bias is None else self._bias.data_ptr(),
-            out.data_ptr(),
-            quantized.data_ptr(),
-            scales.data_ptr(),
-            count,
-            self._inputs,
-            self._outputs,
-        )
-        return out
-
-
-def _padded(outputs: int) -> int:
-    return -(-outputs // PANEL) * PANEL
