@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from support.gguf_files import rewritten
 from support.hf_folders import sentencepiece_tokenizer, tiny_folder, write_json
 
+import inferflux_kernels_cpu
 from inferflux_core.config.schema import ModelConfig, RuntimeConfig
 from inferflux_core.engine.runner import Work
 from inferflux_core.errors import ModelLoadError
@@ -21,6 +22,7 @@ from inferflux_core.models.reference import resolve
 from inferflux_gguf import to_folder, to_gguf
 from inferflux_runner_torch import load
 from inferflux_runner_torch.checkpoint import FolderCheckpoint
+from inferflux_runner_torch.devices import choose_computation
 from inferflux_runner_torch.gguf import GGUFModel
 from inferflux_runner_torch.runner import TorchRunner
 
@@ -131,6 +133,30 @@ def test_a_real_model_answers(load_small: Callable[[Path], TorchRunner]) -> None
         runner.release(0)
     assert b"".join(map(piece, tokens)) == b"The capital of France is Paris."
     assert runner.tokenizer.chat_template
+
+
+@pytest.mark.parametrize(
+    ("stored", "quantized", "asked", "found"),
+    [
+        (torch.bfloat16, True, "auto", "int8"),
+        (torch.bfloat16, True, "original", "bf16"),
+        (torch.bfloat16, False, "auto", "bf16"),
+        (torch.float16, False, "q8_0", "int8"),
+    ],
+)
+def test_quantized_weights_stay_small(
+    stored: torch.dtype, asked: Literal["auto", "original", "q8_0"], found: str, *, quantized: bool
+) -> None:
+    """With kernels of our own, of which torch has none."""
+    if inferflux_kernels_cpu.why_not() is not None:
+        pytest.skip("there are no kernels for this processor")
+    runtime = RuntimeConfig(weights=asked)
+    assert choose_computation("cpu", stored, 64, runtime, quantized=quantized).precision == found
+
+
+def test_most_weights_of_a_real_model_are_quantized() -> None:
+    stored = GGUFModel(resolve(SMOLLM2))
+    assert stored.checkpoint.quantized
 
 
 def test_a_file_that_cannot_be_described_is_refused(

@@ -55,6 +55,11 @@ class FolderCheckpoint:
         return sorted({tensor.path for tensor in self._tensors.values()})
 
     @property
+    def quantized(self) -> bool:
+        """Folders with quantized weights are refused."""
+        return False
+
+    @property
     def dtype(self) -> torch.dtype:
         """Of most numbers."""
         sizes: dict[str, int] = {}

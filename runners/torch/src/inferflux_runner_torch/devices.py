@@ -69,19 +69,25 @@ class Computation:
 
 
 def choose_computation(
-    device: str, stored: torch.dtype, head: int, runtime: RuntimeConfig
+    device: str,
+    stored: torch.dtype,
+    head: int,
+    runtime: RuntimeConfig,
+    *,
+    quantized: bool = False,
 ) -> Computation:
     """Choose operations and types.
 
     On a processor activations are float32, and weights stay as they are stored where there are kernels for
-    that (ours, or torch's for bfloat16), or become float32. On other devices everything has the type that the
-    weights are stored in.
+    that (ours, or torch's for bfloat16), or become float32; our kernels take those that were quantized in 8
+    bits. On other devices everything has the type that the weights are stored in.
 
     Args:
         device: `cpu`, `cuda` (ROCm too) or `mps`.
         stored: type of most weights.
         head: elements of a head.
         runtime: what is asked for.
+        quantized: whether most weights had fewer bits than `stored` before they were expanded.
 
     Raises:
         ModelLoadError: there is no such device, or it cannot do what is asked for.
@@ -90,7 +96,7 @@ def choose_computation(
     if runtime.threads is not None:
         torch.set_num_threads(runtime.threads)
     if device == "cpu":
-        return _on_processor(name, stored, head, runtime)
+        return _on_processor(name, stored, head, runtime, quantized)
     dtype = torch.float16 if runtime.weights == "f16" else stored
     _check_choice("weights", runtime.weights, ("auto", "original", "f16"), device)
     cache_dtype = _cache_dtype(runtime, dtype, device)
@@ -98,14 +104,17 @@ def choose_computation(
     return Computation(ops, _PRECISIONS[dtype], cache_dtype, "torch", name)
 
 
-def _on_processor(name: str, stored: torch.dtype, head: int, runtime: RuntimeConfig) -> Computation:
+def _on_processor(
+    name: str, stored: torch.dtype, head: int, runtime: RuntimeConfig, quantized: bool
+) -> Computation:
     reason = _no_kernels(head)
     if reason is None and (stored != torch.float32 or runtime.weights in _PACKED):
         from inferflux_runner_torch.ops.native import NativeOps
 
         _check_choice("weights", runtime.weights, ("auto", "original", *_PACKED), "cpu")
         _check_choice("kv_cache_type", runtime.kv_cache_type, ("auto", "f16"), "cpu")
-        precision = _PACKED.get(runtime.weights, _PRECISIONS[stored])
+        own: Precision = "int8" if quantized and runtime.weights == "auto" else _PRECISIONS[stored]
+        precision = _PACKED.get(runtime.weights, own)
         ops = NativeOps()
         return Computation(ops, precision, torch.float16, ops.instruction_set, name)
     kernels = f"torch ({reason or 'weights in float32'})"

@@ -70,7 +70,9 @@ def load_runner(
         return load_encoder(path, stored, runtime, device, details, progress)
     config, checkpoint = read_config(stored.config), stored.checkpoint
     check_weights(config, checkpoint)
-    computation = choose_computation(device, checkpoint.dtype, config.head, runtime)
+    computation = choose_computation(
+        device, checkpoint.dtype, config.head, runtime, quantized=checkpoint.quantized
+    )
     tokenizer = stored.tokenizer(config.vocab)
     settings = read_sentence_settings(path)
     size = _size(config, checkpoint, computation, runtime)

@@ -48,6 +48,15 @@ class GGUFCheckpoint:
             sizes[_dtype_of(one)] += one.tensor.stored.elements
         return max(sizes, key=sizes.__getitem__)
 
+    @property
+    def quantized(self) -> bool:
+        """Whether most numbers were quantized."""
+        elements = [
+            (one.tensor.stored.type, one.tensor.stored.elements) for one in self._weights.values()
+        ]
+        expanded = sum(count for kind, count in elements if kind not in _DTYPES)
+        return 2 * expanded > sum(count for _, count in elements)
+
     def tensor(self, name: str) -> Tensor:
         """A tensor, expanded into memory of its own.
 
