@@ -24,11 +24,16 @@ class FakeTorchRunner(ModuleType):
         self.__spec__ = ModuleSpec(TORCH_RUNNER, None)
         self.loaded: list[dict[str, Any]] = []
         self.refuses = ""
+        self.kernel_names = "no kernels"
 
     def load(self, model: ModelConfig, runtime: RuntimeConfig, **settings: Any) -> str:
         """Note it; the runner is a word."""
         self.loaded.append({"path": model.path, **settings})
         return "a torch runner"
+
+    def kernels(self) -> str:
+        """What measurements depend on."""
+        return self.kernel_names
 
     def check_gguf(self, path: Path) -> None:
         """Take every file, until it is told otherwise."""

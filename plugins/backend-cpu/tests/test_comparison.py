@@ -109,6 +109,16 @@ def test_it_is_measured_once_until_something_changes(model: ModelConfig) -> None
     assert len(trials.tried) == 6
 
 
+def test_other_kernels_are_measured_anew(model: ModelConfig, installed: FakeTorchRunner) -> None:
+    compared(model, RuntimeConfig(), Trials(torch=FAST, llamacpp=SLOW))
+    installed.kernel_names = "kernels avx512 2"
+    again = Trials(torch=SLOW, llamacpp=FAST)
+    choice = compared(model, RuntimeConfig(), again)
+    assert again.tried
+    assert choice is not None
+    assert choice.runner == "llamacpp"
+
+
 def test_what_trying_keeps_is_not_lost(model: ModelConfig) -> None:
     assert model.path is not None
     kept = Measurements(Path(model.path))

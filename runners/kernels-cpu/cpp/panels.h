@@ -23,6 +23,7 @@ namespace inferflux {
 
 constexpr int64_t kPanel = 2 * kLanes;
 constexpr int64_t kCacheBytes = 256 * 1024;
+constexpr int64_t kFewRows = 8;  // prepared sooner than threads have met
 
 constexpr int64_t parts_of(int64_t whole, int64_t part) { return (whole + part - 1) / part; }
 constexpr int64_t round_up(int64_t number, int64_t step) { return parts_of(number, step) * step; }
@@ -103,12 +104,12 @@ void multiply(const InferfluxLinear& linear, const float* in, float* out, uint8_
     // Rows that stay in the second cache while the panels pass by.
     const int64_t at_once = std::max<int64_t>(kCacheBytes / stride / Kernel::kTile, 1) * Kernel::kTile;
     const int64_t panels = parts_of(outputs, kPanel), panel_bytes = Kernel::panel_bytes(inputs);
+    if (prepared) {
+#pragma omp parallel for schedule(static) if (rows >= kFewRows)
+        for (int64_t r = 0; r < rows; r++) Kernel::prepare(in + r * inputs, inputs, scratch + r * stride);
+    }
 #pragma omp parallel
     {
-        if (prepared) {
-#pragma omp for schedule(static)
-            for (int64_t r = 0; r < rows; r++) Kernel::prepare(in + r * inputs, inputs, scratch + r * stride);
-        }
         for (int64_t first = 0; first < rows; first += at_once) {
             const int64_t end = std::min(first + at_once, rows);
 #pragma omp for schedule(static) nowait

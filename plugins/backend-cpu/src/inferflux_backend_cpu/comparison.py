@@ -61,7 +61,9 @@ def compared(model: ModelConfig, runtime: RuntimeConfig, trial: Trial) -> Runner
 
 
 def _measured(path: Path, runtime: RuntimeConfig, trial: Trial) -> RunnerChoice:
-    question = f"torch {version('torch')}, {runtime}"
+    import inferflux_runner_torch
+
+    question = f"torch {version('torch')}, {inferflux_runner_torch.kernels()}, {runtime}"
     requests = runtime.max_num_seqs or _EXPECTED_REQUESTS
 
     def compare() -> Comparison:

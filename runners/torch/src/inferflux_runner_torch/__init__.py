@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,10 +15,20 @@ if TYPE_CHECKING:
     from inferflux_runner_torch.encoder import EncoderRunner
     from inferflux_runner_torch.runner import TorchRunner
 
-__all__ = ["check_gguf", "load"]
+__all__ = ["check_gguf", "kernels", "load"]
 
 _SPINS: Final = "10000"
 """A fraction of a millisecond: longer than from one operation to the next, and shorter than a time slice."""
+
+
+def kernels() -> str:
+    """Which kernels of ours this processor runs: measurements with others do not hold. Imports no torch."""
+    if importlib.util.find_spec("inferflux_kernels_cpu") is None:
+        return "no kernels"
+    import inferflux_kernels_cpu
+
+    names = inferflux_kernels_cpu.usable()
+    return f"kernels {names[0]} {inferflux_kernels_cpu.VERSION}" if names else "no kernels"
 
 
 def check_gguf(path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from inferflux_runner_torch.ops import Ops, Precision, TorchOps
 from inferflux_runner_torch.ops.linears import fast_bf16
 
 __all__ = ["Computation", "choose_computation"]
+
+logger = logging.getLogger("inferflux.torch")
 
 _PRECISIONS: Final[dict[torch.dtype, Precision]] = {
     torch.float32: "f32",
@@ -116,6 +119,7 @@ def _on_processor(
         own: Precision = "int8" if quantized and runtime.weights == "auto" else _PRECISIONS[stored]
         precision = _PACKED.get(runtime.weights, own)
         ops = NativeOps()
+        logger.info("kernels for %s", ops.instruction_set)
         return Computation(ops, precision, torch.float16, ops.instruction_set, name)
     kernels = f"torch ({reason or 'weights in float32'})"
     _check_choice("weights", runtime.weights, ("auto", "original"), f"cpu with {kernels}")
