@@ -8,11 +8,11 @@ from bench.regimes.situation import Numbers, Situation, Surroundings
 
 __all__ = ["STEADY"]
 
-_LEVELS = (1, 8, 32)
+_LEVELS = (1, 8, 32, 64)
 
 
 async def _stage(around: Surroundings) -> Numbers:
-    """Measure one, eight and thirty-two users; `size` is the number of requests of the last."""
+    """Measure few users and many; `size` is the number of requests of the last level."""
     target, numbers = around.server.spec.target, {}
     base = Workload(prompt_tokens=143, output_tokens=64)
     prompts = base.prompts(around.calibration, around.seed)
@@ -31,7 +31,7 @@ async def _stage(around: Surroundings) -> Numbers:
 
 STEADY = Situation(
     "steady",
-    "143-token prompts without a shared beginning, 64 tokens out, 1, 8 and 32 users",
-    48,
+    "143-token prompts without a shared beginning, 64 tokens out, 1, 8, 32 and 64 users",
+    96,
     _stage,
 )

@@ -44,7 +44,7 @@ def specs(folder: Path, *modes: str) -> str:
             8,
             {
                 f"{users} users: {name}"
-                for users in (1, 8, 32)
+                for users in (1, 8, 32, 64)
                 for name in ("output tok/s", "TTFT p50 ms", "ITL p99 ms")
             },
         ),
