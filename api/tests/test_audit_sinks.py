@@ -46,14 +46,15 @@ class Collector(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["content-length"]))
         status, answer = self.answers.pop(0) if self.answers else (200, b"{}")
+        # Before the answer, after which the test may look.
+        with self.came:
+            self.posts.append((dict(self.headers.items()), body))
+            self.came.notify_all()
         self.send_response(status)
         self.send_header("retry-after", "0")
         self.send_header("content-length", str(len(answer)))
         self.end_headers()
         self.wfile.write(answer)
-        with self.came:
-            self.posts.append((dict(self.headers.items()), body))
-            self.came.notify_all()
 
     def log_message(self, *args: Any) -> None:
         """Say nothing."""
