@@ -24,6 +24,7 @@ from inferflux_core.engine.speculation.speculator import Speculator
 from inferflux_core.errors import InvalidRequestError
 from inferflux_core.schedulers.fcfs import FCFSScheduler
 from inferflux_core.testing import DeterministicRunner, make_request
+from inferflux_core.testing.drafting import FreeDrafter
 
 PERSON = {
     "type": "object",
@@ -113,7 +114,7 @@ def test_forced_tokens_change_nothing_but_the_work(
     assert rows < 0.6 * runner.num_rows
 
 
-class Guesser:
+class Guesser(FreeDrafter):
     """Drafts that are at times right: what another request was answered, constrained or not."""
 
     def __init__(self, texts: Sequence[str]) -> None:
@@ -126,12 +127,6 @@ class Guesser:
             for r in requests
         ]
 
-    def forget(self, request: Request) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
-
 
 def test_drafts_change_nothing_either(
     engine: Engine, runner: CountingRunner, factory: RequestFactory
@@ -139,7 +134,7 @@ def test_drafts_change_nothing_either(
     numbers = range(12)
     plain = run(engine, [build(factory, i, "json_schema", PERSON) for i in numbers])
     guesser = Guesser([output.text for output in plain.values()])
-    speculator = Speculator(guesser, runner.capabilities, max_draft_tokens=4)
+    speculator = Speculator([guesser], runner.capabilities, max_draft_tokens=4)
     limits = SchedulerLimits(max_num_seqs=3, max_num_batched_tokens=16)
     drafting = Engine(runner, FCFSScheduler(limits), KVCacheManager(runner, 1 << 16), speculator)
     drafted = run(drafting, [build(factory, i, "json_schema", PERSON) for i in numbers])

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from inferflux_core.backends.byte_tokenizer import EOS_ID, ByteTokenizer
 from inferflux_core.engine.cost import CostModel
@@ -17,14 +19,13 @@ from inferflux_core.engine.protocol import RequestOutput
 from inferflux_core.engine.request import Request
 from inferflux_core.engine.runner import ModelOutput, RunnerError, Work
 from inferflux_core.engine.scheduler import SchedulerLimits
-from inferflux_core.engine.speculation.combined import CombinedDrafter
-from inferflux_core.engine.speculation.draft_model import DraftModelDrafter, check_vocabulary
+from inferflux_core.engine.speculation.draft_model import DraftModelDrafter, vocabulary_difference
 from inferflux_core.engine.speculation.drafter import Drafter
 from inferflux_core.engine.speculation.ngram import NgramDrafter
 from inferflux_core.engine.speculation.speculator import Speculator
-from inferflux_core.errors import ModelLoadError
 from inferflux_core.schedulers.fcfs import FCFSScheduler
 from inferflux_core.testing import DeterministicRunner, make_request
+from inferflux_core.testing.drafting import FreeDrafter
 
 
 class Periodic(DeterministicRunner):
@@ -44,7 +45,7 @@ class Periodic(DeterministicRunner):
         yield ModelOutput([index for index, _ in rows], logits)
 
 
-class Oracle:
+class Oracle(FreeDrafter):
     """Right with a certain probability, token by token."""
 
     def __init__(self, runner: DeterministicRunner, accuracy: float) -> None:
@@ -67,17 +68,14 @@ class Oracle:
     def forget(self, request: Request) -> None:
         self.forgotten.append(request.request_id)
 
-    def close(self) -> None:
-        pass
-
 
 def make_engine(
-    runner: DeterministicRunner, drafter: Drafter | None, max_draft_tokens: int = 8
+    runner: DeterministicRunner, *drafters: Drafter, max_draft_tokens: int = 8
 ) -> Engine:
     limits = SchedulerLimits(
         max_num_seqs=runner.capabilities.max_num_seqs, max_num_batched_tokens=96
     )
-    speculator = drafter and Speculator(drafter, runner.capabilities, max_draft_tokens)
+    speculator = Speculator(drafters, runner.capabilities, max_draft_tokens) if drafters else None
     return Engine(runner, FCFSScheduler(limits), KVCacheManager(runner, 1 << 16), speculator)
 
 
@@ -93,14 +91,14 @@ def run(engine: Engine) -> dict[int, RequestOutput]:
     return whole
 
 
-DRAFTERS: dict[str, Callable[[DeterministicRunner], Drafter]] = {
-    "perfect": lambda runner: Oracle(runner, 1.0),
-    "good": lambda runner: Oracle(runner, 0.7),
-    "useless": lambda runner: Oracle(runner, 0.0),
-    "n-gram": lambda runner: NgramDrafter(),
-    "twin model": lambda runner: DraftModelDrafter(DeterministicRunner(2, 512)),
-    "other model": lambda runner: DraftModelDrafter(Periodic(3, 512)),
-    "combined": lambda runner: CombinedDrafter([NgramDrafter(), Oracle(runner, 0.5)]),
+DRAFTERS: dict[str, Callable[[DeterministicRunner], list[Drafter]]] = {
+    "perfect": lambda runner: [Oracle(runner, 1.0)],
+    "good": lambda runner: [Oracle(runner, 0.7)],
+    "useless": lambda runner: [Oracle(runner, 0.0)],
+    "n-gram": lambda runner: [NgramDrafter()],
+    "twin model": lambda runner: [DraftModelDrafter(DeterministicRunner(2, 512))],
+    "other model": lambda runner: [DraftModelDrafter(Periodic(3, 512))],
+    "several": lambda runner: [NgramDrafter(), Oracle(runner, 0.5)],
 }
 
 
@@ -108,7 +106,7 @@ DRAFTERS: dict[str, Callable[[DeterministicRunner], Drafter]] = {
 @pytest.mark.parametrize("kind", DRAFTERS)
 def test_answers_are_those_of_the_model_alone(kind: str, uniform: bool) -> None:
     runner = DeterministicRunner(max_num_seqs=4, max_model_len=256, uniform_rows=uniform)
-    engine = make_engine(runner, DRAFTERS[kind](runner))
+    engine = make_engine(runner, *DRAFTERS[kind](runner))
     chance = random.Random(1)
     prompts: dict[int, list[int]] = {}
     requests = {}
@@ -120,8 +118,10 @@ def test_answers_are_those_of_the_model_alone(kind: str, uniform: bool) -> None:
         for _ in range(chance.randint(0, 6)):
             list(engine.step())
             engine.check_integrity()
+            assert engine.stats().num_accepted <= engine.stats().num_drafted
     run(engine)
 
+    assert engine.stats().num_accepted <= engine.stats().num_drafted
     for request_id, request in requests.items():
         answer = request.output_token_ids
         assert answer == runner.continuation(prompts[request_id], len(answer))
@@ -183,8 +183,8 @@ def test_an_index_grows_with_its_text() -> None:
 @pytest.mark.parametrize("stop", [["gh"], ["z"], ["tuv", "lm"]])
 def test_stop_strings_cut_accepted_runs(stop: list[str]) -> None:
     results = []
-    for drafter in (None, NgramDrafter()):
-        engine = make_engine(Periodic(max_num_seqs=1, max_model_len=512), drafter)
+    for drafters in ([], [NgramDrafter()]):
+        engine = make_engine(Periodic(max_num_seqs=1, max_model_len=512), *drafters)
         request = make_request("xyzabcdefgh" * 2 + "xyzab", max_tokens=80, context=512, stop=stop)
         engine.add_request(request)
         output = run(engine)[request.request_id]
@@ -205,7 +205,7 @@ def test_the_end_cuts_accepted_runs() -> None:
     results = []
     for drafted in (False, True):
         runner = Ending(max_num_seqs=1, max_model_len=256)
-        engine = make_engine(runner, Oracle(runner, 1.0) if drafted else None)
+        engine = make_engine(runner, *[Oracle(runner, 1.0)] * drafted)
         for _ in range(10):
             engine.add_request(
                 make_request(f"text {len(results)}", max_tokens=50, ignore_eos=False)
@@ -231,7 +231,7 @@ def test_a_seed_draws_the_same_tokens_with_and_without_drafts(params: dict[str, 
     texts = []
     for drafted in (False, True):
         runner = DeterministicRunner(max_num_seqs=4, max_model_len=256)
-        engine = make_engine(runner, Oracle(runner, 0.5) if drafted else None)
+        engine = make_engine(runner, *[Oracle(runner, 0.5)] * drafted)
         requests = [make_request("abc", max_tokens=40, seed=seed, **params) for seed in range(6)]
         for request in requests:
             engine.add_request(request)
@@ -253,7 +253,7 @@ def test_drafts_leave_the_distribution_alone() -> None:
     counts = []
     for drafted in (False, True):
         runner = Few(max_num_seqs=16, max_model_len=64)
-        engine = make_engine(runner, Oracle(runner, 0.9) if drafted else None, 3)
+        engine = make_engine(runner, *[Oracle(runner, 0.9)] * drafted, max_draft_tokens=3)
         requests = [
             make_request("a", max_tokens=3, temperature=1.0, seed=seed + 10_000 * drafted)
             for seed in range(2000)
@@ -301,7 +301,7 @@ def test_bad_drafts_are_given_up_and_tried_again() -> None:
     assert 10 < engine.stats().num_drafted < 400
 
 
-def test_a_broken_draft_model_is_switched_off(caplog: pytest.LogCaptureFixture) -> None:
+def test_only_the_drafter_that_breaks_is_left_out(caplog: pytest.LogCaptureFixture) -> None:
     class Broken(DeterministicRunner):
         closed = False
 
@@ -313,44 +313,117 @@ def test_a_broken_draft_model_is_switched_off(caplog: pytest.LogCaptureFixture) 
             self.closed = True
 
     broken = Broken()
-    runner = DeterministicRunner(max_num_seqs=2, max_model_len=256)
-    engine = make_engine(runner, DraftModelDrafter(broken))
-    request = make_request(max_tokens=20)
-    prompt = list(request.token_ids)
+    runner = Periodic(max_num_seqs=2, max_model_len=256)
+    engine = make_engine(runner, NgramDrafter(), DraftModelDrafter(broken))
+    # Nothing has repeated yet, so the draft model is asked; later on there is something to look up.
+    request = make_request("abc", max_tokens=120)
     engine.add_request(request)
 
     run(engine)
 
-    assert request.output_token_ids == runner.continuation(prompt, 20)
+    assert bytes(request.output_token_ids).decode() == ("defghijklmnopqrstuvwxyzabc" * 5)[:120]
     assert broken.closed
-    assert "it burnt down" in caplog.text
+    assert engine.stats().num_failed_drafters == 1
+    assert engine.stats().num_accepted > 60
+    (record,) = caplog.records
+    assert record.getMessage() == "the draft model failed and is not asked any more: it burnt down"
 
 
-def test_a_draft_model_never_keeps_what_stands_behind_a_wrong_guess() -> None:
-    twin = DeterministicRunner(1, 256)
-    drafter, request = DraftModelDrafter(twin), make_request("some text")
-    (guesses,) = drafter.propose([request], 4)
+@pytest.mark.parametrize(
+    ("draft_seconds", "asked"), [(0.05, True), (0.9, False)], ids=["quick", "slow"]
+)
+def test_a_draft_model_is_asked_only_if_its_own_time_pays(
+    draft_seconds: float, asked: bool
+) -> None:
+    """Verification is all but free, and all guesses are right."""
+    nearly_free = CostModel(decode=((1, 1.0), (64, 1.1)), prefill=((64, 1.0),))
+    drafting = CostModel(
+        decode=((1, draft_seconds), (4, draft_seconds)), prefill=((64, draft_seconds),)
+    )
+    runner = DeterministicRunner(max_num_seqs=1, max_model_len=256, cost=nearly_free)
+    twin = DeterministicRunner(max_num_seqs=1, max_model_len=512, cost=drafting)
+    engine = make_engine(runner, DraftModelDrafter(twin))
+    engine.add_request(make_request(max_tokens=80))
 
-    # The first guess was wrong; the tokens after it happen to be those that were guessed.
-    request.token_ids += [guesses[0] ^ 1, guesses[1], guesses[2], 7]
-    (again,) = drafter.propose([request], 4)
+    run(engine)
 
-    assert again == DeterministicRunner().continuation(request.token_ids, 4)
+    assert (twin.num_computed_tokens > 0) is asked
+    assert (engine.stats().num_accepted > 60) is asked
+
+
+def test_a_draft_model_is_asked_for_as_many_tokens_as_pay() -> None:
+    counts = []
+
+    class Noted(DraftModelDrafter):
+        def propose(self, requests: Sequence[Request], num_tokens: int) -> list[list[int]]:
+            counts.append(num_tokens)
+            return super().propose(requests, num_tokens)
+
+    # (1 + 0.8 + ... + 0.8^k) / (1 + 0.2 k) is largest at k = 4; where all guesses are right, 8 are better.
+    flat = CostModel(decode=((1, 1.0), (64, 1.0)), prefill=((64, 1.0),))
+    drafting = CostModel(decode=((1, 0.2), (4, 0.2)), prefill=((64, 0.0),))
+    runner = DeterministicRunner(max_num_seqs=1, max_model_len=256, cost=flat)
+    twin = DeterministicRunner(max_num_seqs=1, max_model_len=512, cost=drafting)
+    engine = make_engine(runner, Noted(twin))
+    engine.add_request(make_request(max_tokens=120))
+
+    run(engine)
+
+    assert (counts[0], max(counts)) == (4, 8)
+
+
+def test_a_long_prompt_is_computed_for_a_long_answer_only() -> None:
+    cost = CostModel(decode=((1, 1.0), (4, 1.0)), prefill=((100, 10.0),))
+    drafter = DraftModelDrafter(DeterministicRunner(2, 512, cost=cost))
+    request = make_request("a" * 101)
+
+    accepted = []
+    for _ in range(20):
+        request.token_ids.append(97)
+        accepted.append(drafter.accepts(request, 4))
+
+    # Catching up takes a tenth of a second for each token, drafting a whole one.
+    assert accepted == [False] * 11 + [True] * 9
+    before = drafter.seconds([request], 4)
+    drafter.propose([request], 4)
+    request.token_ids.append(97)
+    assert drafter.seconds([request], 4) < before
+
+
+@given(st.integers(0, 2**32))
+@settings(max_examples=40, deadline=None)
+def test_a_draft_model_writes_on_whatever_became_of_its_guesses(seed: int) -> None:
+    """Guesses are accepted in part, corrected, agreed with again behind a wrong one, or not asked for."""
+    chance = random.Random(seed)
+    fresh, twin = DeterministicRunner(), DeterministicRunner(2, 512)
+    drafter = DraftModelDrafter(twin)
+    requests = [make_request(chance.choices(range(3), k=chance.randint(1, 9))) for _ in range(2)]
+    for _ in range(12):
+        asked = chance.sample(requests, chance.randint(1, 2))
+        count = chance.randint(1, 5)
+        drafts = drafter.propose(asked, count)
+        assert drafts == [fresh.continuation(r.token_ids, count) for r in asked]
+        # What it holds is the request's: asked again, it has only the last token to begin with.
+        computed = twin.num_computed_tokens
+        assert drafter.propose(asked, count) == drafts
+        assert twin.num_computed_tokens == computed + count * len(asked)
+        for request, draft in zip(asked, drafts, strict=True):
+            right = chance.randint(0, count)
+            request.token_ids += draft[:right]
+            if chance.random() < 0.8:
+                wrong = (draft[right] if right < count else 0) ^ chance.randint(0, 1)
+                request.token_ids += [wrong, *draft[right + 1 :]][: chance.randint(1, 4)]
+        if chance.random() < 0.1:
+            drafter.forget(requests[0])
 
 
 def test_tokens_that_only_fill_up_do_not_count() -> None:
-    class First:
+    class First(FreeDrafter):
         """Right about the first request of a step, and silent about others."""
 
         def propose(self, requests: Sequence[Request], num_tokens: int) -> list[list[int]]:
             right = runner.continuation(requests[0].token_ids, num_tokens)
             return [right if r is requests[0] else [] for r in requests]
-
-        def forget(self, request: Request) -> None:
-            pass
-
-        def close(self) -> None:
-            pass
 
     class Monotonous(DeterministicRunner):
         def logits(self, state: int) -> np.ndarray:
@@ -372,9 +445,8 @@ def test_tokens_that_only_fill_up_do_not_count() -> None:
 def test_long_prompts_are_not_drafted_for() -> None:
     drafter = DraftModelDrafter(DeterministicRunner(2, 256), max_prefill_tokens=10)
 
-    short, long = drafter.propose([make_request("a" * 10), make_request("a" * 11)], 3)
-
-    assert (len(short), long) == (3, [])
+    assert drafter.accepts(make_request("a" * 10), 3)
+    assert not drafter.accepts(make_request("a" * 11), 3)
 
 
 def test_a_draft_models_slots_are_given_back() -> None:
@@ -387,14 +459,15 @@ def test_a_draft_models_slots_are_given_back() -> None:
         drafter.forget(request)
 
 
-def test_another_vocabulary_is_refused() -> None:
+def test_another_vocabulary_is_noticed() -> None:
     class Shifted(ByteTokenizer):
         def piece(self, token_id: int) -> bytes:
             return super().piece(token_id ^ 1) if token_id < 256 else b""
 
-    check_vocabulary(ByteTokenizer(), ByteTokenizer())
-    with pytest.raises(ModelLoadError, match="to the draft model"):
-        check_vocabulary(ByteTokenizer(), Shifted())
+    assert vocabulary_difference(ByteTokenizer(), ByteTokenizer()) is None
+    assert vocabulary_difference(ByteTokenizer(), Shifted()) == (
+        "token 0 is b'\\x01' to the draft model and b'\\x00' to the model"
+    )
 
 
 def test_whoever_ends_is_forgotten() -> None:

@@ -86,6 +86,12 @@ _ENGINE_METRICS: Final[
         "Guessed tokens that the model agreed with",
         "num_accepted",
     ),
+    (
+        GaugeMetricFamily,
+        "drafters_failed",
+        "Ways to guess tokens that failed and are not used any more",
+        "num_failed_drafters",
+    ),
 )
 """What engines count: kind, name, help, and the attribute of `EngineStats`."""
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
@@ -18,8 +20,7 @@ from inferflux_core.engine.preparation import RequestFactory
 from inferflux_core.engine.protocol import LoadModel, ModelInfo
 from inferflux_core.engine.runner import ModelRunner, RunnerCapabilities
 from inferflux_core.engine.scheduler import SchedulerLimits
-from inferflux_core.engine.speculation.combined import CombinedDrafter
-from inferflux_core.engine.speculation.draft_model import DraftModelDrafter, check_vocabulary
+from inferflux_core.engine.speculation.draft_model import DraftModelDrafter, vocabulary_difference
 from inferflux_core.engine.speculation.drafter import Drafter
 from inferflux_core.engine.speculation.ngram import NgramDrafter
 from inferflux_core.engine.speculation.speculator import Speculator
@@ -30,8 +31,13 @@ from inferflux_core.plugins import PluginManager
 
 __all__ = ["LoadedEngine", "assemble"]
 
+logger = logging.getLogger("inferflux.speculation")
+
 _DRAFT_SEQUENCES = 4
 """Beyond so many at once a small machine verifies drafts no sooner than it computes."""
+
+_SURE_LENGTHS: Final = (8, 5)
+"""Repetitions that are surer than a draft model."""
 
 _MOST_PREFIX_CACHE_BYTES = 4 * 1024 * 1024 * 1024
 
@@ -128,48 +134,64 @@ def _kv_cache(runner: ModelRunner, runtime: RuntimeConfig) -> KVCacheManager:
 def _speculator(
     plugins: PluginManager, command: LoadModel, runner: ModelRunner
 ) -> Speculator | None:
-    """Drafts from the text so far, and from a draft model where there is one.
+    """Drafts from the text so far, and from a draft model where there is one and it fits.
+
+    All models of a server share the configuration, so what does not suit this one is logged, not refused.
 
     Raises:
-        StartupError: drafts of this model cannot be verified, or the draft model cannot be used.
+        StartupError: the draft model can be used with no model.
     """
     settings, capabilities = command.runtime.speculative_decoding, runner.capabilities
     if not (settings.enabled and capabilities.generates):
         return None
     if not capabilities.max_draft_tokens:
-        raise StartupError(
-            f"backend '{command.backend}' cannot verify drafts with this model",
-            hint="set `runtime.speculative_decoding.enabled` to false",
+        logger.warning(
+            "%s is served without speculation: backend '%s' cannot verify drafts with this model",
+            command.model.name,
+            command.backend,
         )
-    drafter: Drafter = NgramDrafter()
+        return None
+    drafters: list[Drafter] = [NgramDrafter()]
     if settings.draft_model is not None:
-        model = DraftModelDrafter(
-            _load_draft_model(plugins, command, settings.draft_model, runner),
-            settings.max_prefill_tokens,
-        )
-        drafter = CombinedDrafter([NgramDrafter(lengths=(8, 5)), model])
-    return Speculator(drafter, capabilities, settings.max_draft_tokens)
+        model = _load_draft_model(plugins, command, settings.draft_model, runner)
+        if model is not None:
+            drafters = [
+                NgramDrafter(_SURE_LENGTHS),
+                DraftModelDrafter(model, settings.max_prefill_tokens),
+            ]
+    return Speculator(drafters, capabilities, settings.max_draft_tokens)
 
 
 def _load_draft_model(
     plugins: PluginManager, command: LoadModel, name: str, target: ModelRunner
-) -> ModelRunner:
+) -> ModelRunner | None:
+    """The draft model, or None if it has another vocabulary than the model.
+
+    Raises:
+        StartupError: it cannot be loaded, or its wrong guesses cannot be taken back.
+    """
     path = str(reference.resolve(name))
     runtime = msgspec.structs.replace(
         command.runtime, max_num_seqs=_DRAFT_SEQUENCES, max_model_len=None
     )
     model = ModelConfig(path=path, name=name)
     runner = _load(plugins, msgspec.structs.replace(command, model=model, runtime=runtime))
-    try:
-        if not runner.capabilities.max_draft_tokens:
-            raise StartupError(
-                f"backend '{command.backend}' cannot correct the drafts of {name}",
-                hint="use another draft model",
-            )
-        check_vocabulary(target.tokenizer, runner.tokenizer)
-    except StartupError:
+    if not runner.capabilities.max_draft_tokens:
         runner.close()
-        raise
+        raise StartupError(
+            f"backend '{command.backend}' cannot correct the drafts of {name}",
+            hint="use another draft model",
+        )
+    difference = vocabulary_difference(target.tokenizer, runner.tokenizer)
+    if difference is not None:
+        logger.warning(
+            "%s is served without the draft model %s, which has another vocabulary: %s",
+            command.model.name,
+            name,
+            difference,
+        )
+        runner.close()
+        return None
     return runner
 
 

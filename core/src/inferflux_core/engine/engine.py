@@ -86,6 +86,7 @@ class Engine:
             num_preempted=self._num_preempted,
             num_drafted=speculator.num_drafted if speculator else 0,
             num_accepted=speculator.num_accepted if speculator else 0,
+            num_failed_drafters=speculator.num_failed if speculator else 0,
         )
 
     def add_request(self, request: Request) -> None:

@@ -273,6 +273,7 @@ class EngineStats(_Frame, frozen=True):
         num_preempted: requests that had to give up their slot for a while, since the start.
         num_drafted: tokens that were guessed ahead, since the start.
         num_accepted: those that the model agreed with.
+        num_failed_drafters: ways to guess that failed, and are not used any more.
         memory_blocks: blocks of the prefix cache in main memory.
         memory_bytes: their size.
         disk_bytes: size of the blocks on disk.
@@ -288,6 +289,7 @@ class EngineStats(_Frame, frozen=True):
     num_preempted: int = 0
     num_drafted: int = 0
     num_accepted: int = 0
+    num_failed_drafters: int = 0
     memory_blocks: int = 0
     memory_bytes: int = 0
     disk_bytes: int = 0

@@ -53,7 +53,7 @@ class House:
             max_inter_token_seconds=patience,
         )
         self.scheduler = CheckedScheduler(spec.factory(limits, spec.config_type()), limits)
-        speculator = Speculator(NgramDrafter(), self.runner.capabilities, max_draft_tokens=4)
+        speculator = Speculator([NgramDrafter()], self.runner.capabilities, max_draft_tokens=4)
         kv = KVCacheManager(self.runner, cache)
         self.engine = Engine(self.runner, self.scheduler, kv, speculator)
         self.requests: dict[int, Request] = {}

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from inferflux_core.engine.cost import CostModel
 from inferflux_core.engine.request import Request
 from inferflux_core.engine.runner import DraftVerifier, ModelRunner, Tokenizer, Work
 from inferflux_core.engine.slots import SlotPool
-from inferflux_core.errors import ModelLoadError
 
-__all__ = ["DraftModelDrafter", "check_vocabulary"]
+__all__ = ["DraftModelDrafter", "vocabulary_difference"]
 
 
 @dataclass(slots=True)
@@ -20,6 +20,14 @@ class _Follower:
     slot: int
     held: list[int] = field(default_factory=list)
     same: int = 0
+
+    def agree(self, token_ids: Sequence[int]) -> int:
+        """How many of the tokens it holds are a request's, not counting the request's last one."""
+        # From the front: behind a wrong guess, later tokens may agree again and are worthless.
+        limit = min(len(self.held), len(token_ids) - 1)
+        while self.same < limit and self.held[self.same] == token_ids[self.same]:
+            self.same += 1
+        return self.same
 
 
 class DraftModelDrafter:
@@ -41,6 +49,42 @@ class DraftModelDrafter:
         self._slots = SlotPool(runner.capabilities.max_num_seqs)
         self._followers: dict[int, _Follower] = {}
 
+    @property
+    def name(self) -> str:
+        """What it is known by."""
+        return "the draft model"
+
+    def accepts(self, request: Request, num_tokens: int) -> bool:
+        """Whether there is room, and catching up takes no longer than the answer has been worth so far.
+
+        How long an answer will go on is not known, so it is taken to do so for as long as it has ("ski
+        rental", Karlin et al. 1988): a long prompt is computed only for an answer that is long as well.
+        """
+        capabilities = self._runner.capabilities
+        if self._limit is not None and request.num_prompt_tokens > self._limit:
+            return False
+        if len(request.token_ids) + num_tokens > capabilities.max_model_len:
+            return False
+        known = request.request_id in self._followers
+        if not known and len(self._followers) == capabilities.max_num_seqs:
+            return False
+        cost = capabilities.cost
+        return cost is None or (
+            self._seconds_behind(cost, request) <= _num_written(request) * cost.decode_seconds(1)
+        )
+
+    def seconds(self, requests: Sequence[Request], num_tokens: int) -> float:
+        """A pass for every token, and each request's share of what it takes to catch up."""
+        cost = self._runner.capabilities.cost
+        if cost is None:
+            return 0.0
+        shares = (
+            self._seconds_behind(cost, request)
+            * min(1.0, (1 + num_tokens) / max(_num_written(request), 1))
+            for request in requests
+        )
+        return num_tokens * cost.decode_seconds(len(requests)) + sum(shares)
+
     def propose(self, requests: Sequence[Request], num_tokens: int) -> list[list[int]]:
         """Write `num_tokens` tokens for every request that has a slot.
 
@@ -50,7 +94,7 @@ class DraftModelDrafter:
         followers = {
             index: follower
             for index, request in enumerate(requests)
-            if (follower := self._follower(request, num_tokens)) is not None
+            if (follower := self._follower(request)) is not None
         }
         drafts: list[list[int]] = [[] for _ in requests]
         pending = {
@@ -77,25 +121,21 @@ class DraftModelDrafter:
         """Free the draft model."""
         self._runner.close()
 
-    def _follower(self, request: Request, num_tokens: int) -> _Follower | None:
-        capabilities = self._runner.capabilities
-        if self._limit is not None and request.num_prompt_tokens > self._limit:
-            return None
-        if len(request.token_ids) + num_tokens > capabilities.max_model_len:
-            return None
+    def _follower(self, request: Request) -> _Follower | None:
         follower = self._followers.get(request.request_id)
-        if follower is None and len(self._followers) < capabilities.max_num_seqs:
+        if follower is None and len(self._followers) < self._runner.capabilities.max_num_seqs:
             follower = self._followers[request.request_id] = _Follower(self._slots.allocate())
         return follower
 
+    def _seconds_behind(self, cost: CostModel, request: Request) -> float:
+        """What it takes to compute all of a request but its last token, which every first pass has."""
+        follower = self._followers.get(request.request_id)
+        held = 0 if follower is None else follower.agree(request.token_ids)
+        return cost.prefill_seconds(len(request.token_ids) - 1 - held)
+
     def _catch_up(self, follower: _Follower, token_ids: list[int]) -> list[int]:
         """Forget what turned out otherwise; returns the tokens to compute, at least the last one."""
-        held, same = follower.held, follower.same
-        # From the front: behind a wrong guess, later tokens may agree again and are worthless.
-        limit = min(len(held), len(token_ids) - 1)
-        while same < limit and held[same] == token_ids[same]:
-            same += 1
-        follower.same = same
+        held, same = follower.held, follower.agree(token_ids)
         if same < len(held):
             if same:
                 self._verifier.truncate(follower.slot, same)
@@ -129,22 +169,16 @@ class DraftModelDrafter:
         return chosen
 
 
-def check_vocabulary(target: Tokenizer, draft: Tokenizer) -> None:
-    """Check that two models mean the same by the same token ids.
+def _num_written(request: Request) -> int:
+    return len(request.token_ids) - request.num_prompt_tokens
 
-    Raises:
-        ModelLoadError: they do not.
-    """
-    hint = "use a draft model of the same family, or remove `speculative_decoding.draft_model`"
+
+def vocabulary_difference(target: Tokenizer, draft: Tokenizer) -> str | None:
+    """The first difference in what two models mean by the same token ids, for people; None without one."""
     if target.vocab_size != draft.vocab_size:
-        raise ModelLoadError(
-            f"the draft model has {draft.vocab_size} tokens and the model has {target.vocab_size}",
-            hint=hint,
-        )
+        return f"it has {draft.vocab_size} tokens and the model has {target.vocab_size}"
     for token_id in range(target.vocab_size):
-        if target.piece(token_id) != draft.piece(token_id):
-            raise ModelLoadError(
-                f"token {token_id} is {draft.piece(token_id)!r} to the draft model and "
-                f"{target.piece(token_id)!r} to the model",
-                hint=hint,
-            )
+        theirs, ours = draft.piece(token_id), target.piece(token_id)
+        if theirs != ours:
+            return f"token {token_id} is {theirs!r} to the draft model and {ours!r} to the model"
+    return None

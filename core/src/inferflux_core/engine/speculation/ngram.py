@@ -27,6 +27,19 @@ class NgramDrafter:
         self._lengths = tuple(lengths)
         self._indices: dict[int, _Index] = {}
 
+    @property
+    def name(self) -> str:
+        """What it is known by."""
+        return "n-gram"
+
+    def accepts(self, request: Request, num_tokens: int) -> bool:
+        """Any: looking is cheap."""
+        return True
+
+    def seconds(self, requests: Sequence[Request], num_tokens: int) -> float:
+        """Nothing beside a pass."""
+        return 0.0
+
     def propose(self, requests: Sequence[Request], num_tokens: int) -> list[list[int]]:
         """Continue each text as its latest repetition went on; nothing where nothing repeats."""
         return [self._propose(request, num_tokens) for request in requests]
