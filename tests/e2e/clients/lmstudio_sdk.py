@@ -44,7 +44,9 @@ with lmstudio.Client(host) as client:
             stream.cancel()
     cancelled = stream.result().stats.stop_reason
     completed = llm.complete("1, 2, 3, 4,", config={"temperature": 0, "maxTokens": 8})
-    parsed = llm.respond(question, response_format=City, config={"temperature": 0, "maxTokens": 60}).parsed
+    parsed = llm.respond(
+        question, response_format=City, config={"temperature": 0, "maxTokens": 60}
+    ).parsed
     acted = llm.act(question, [get_weather], max_prediction_rounds=1, config={"maxTokens": 8})
     tokens = llm.tokenize("Hello there")
     seen = {
