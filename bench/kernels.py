@@ -29,7 +29,7 @@ _HEAD: Final = (576, 49_152)
 _BYTES: Final[dict[Precision, int]] = {"bf16": 2, "f16": 2, "int8": 1}
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Measure, and print a line for each kind of weight."""
     parser = argparse.ArgumentParser(
         prog="python -m bench.kernels",
@@ -39,7 +39,7 @@ def main() -> None:
     )
     parser.add_argument("--rows", default="1,4,8,16,32,64,128,256", help="rows of a pass")
     parser.add_argument("--repeats", type=int, default=9, help="medians of so many (default 9)")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     rows = [int(count) for count in arguments.rows.split(",")]
     shapes = [*_SHAPES * _LAYERS, _HEAD]
     weights = [torch.randn(outputs, inputs) / inputs**0.5 for inputs, outputs in shapes]

@@ -7,6 +7,7 @@ a copy of their own, so import this module before any of them.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import Final
 
@@ -23,4 +24,6 @@ def core_count() -> int:
 def use_all_cores() -> None:
     """Let this thread run on any of them, and those that it starts from now on."""
     if _ALLOWED is not None:
-        os.sched_setaffinity(0, _ALLOWED)
+        # Fails where this process has meanwhile been given none but other cores.
+        with contextlib.suppress(OSError):
+            os.sched_setaffinity(0, _ALLOWED)

@@ -6,12 +6,12 @@
 #include <vector>
 
 #include "kernels.h"
+#include "sizes.h"
 #include "vector.h"
 
 namespace inferflux {
 namespace {
 
-constexpr int64_t kBlock = 64;
 constexpr int64_t kVectors = 4;
 constexpr int64_t kQueries = kLanes == 16 ? 6 : 3;  // at a time: as many times 4 vectors of sums, and 4 of keys or values
 constexpr int64_t kTaskQueries = 12;

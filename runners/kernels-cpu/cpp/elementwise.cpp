@@ -2,13 +2,11 @@
 #include <cmath>
 
 #include "kernels.h"
+#include "sizes.h"
 #include "vector.h"
 
 namespace inferflux {
 namespace {
-
-constexpr int64_t kBlock = 64;
-constexpr int64_t kFewRows = 8;  // not worth waking other threads
 
 void normalise(const float* in, const float* weight, float* out, int64_t width, float epsilon) {
     Floats squares = zero();

@@ -128,7 +128,7 @@ struct Int8Kernel {
             const __m512i weight_low = _mm512_loadu_si512(panel + k * kPanel);
             const __m512i weight_high = _mm512_loadu_si512(panel + k * kPanel + 64);
 #pragma GCC unroll 12
-        for (int r = 0; r < Rows; r++) {
+            for (int r = 0; r < Rows; r++) {
                 int32_t four;
                 std::memcpy(&four, rows + r * stride + k, sizeof four);
                 const __m512i x = _mm512_set1_epi32(four);

@@ -17,13 +17,13 @@
 #include <cstring>
 
 #include "kernels.h"
+#include "sizes.h"
 #include "vector.h"
 
 namespace inferflux {
 
 constexpr int64_t kPanel = 2 * kLanes;
 constexpr int64_t kCacheBytes = 256 * 1024;
-constexpr int64_t kFewRows = 8;  // prepared sooner than threads have met
 
 constexpr int64_t parts_of(int64_t whole, int64_t part) { return (whole + part - 1) / part; }
 constexpr int64_t round_up(int64_t number, int64_t step) { return parts_of(number, step) * step; }

@@ -42,7 +42,8 @@ class Adapters:
         if not path.is_dir():
             raise InvalidRequestError(
                 f"{path.name} is a file; the torch runner takes adapters as PEFT saves them: folders with "
-                "adapter_config.json and adapter_model.safetensors",
+                "adapter_config.json and adapter_model.safetensors. For a GGUF adapter of a GGUF model set "
+                "`runtime.runner` to llamacpp",
                 param="lora_path",
             )
         try:
