@@ -253,7 +253,9 @@ class _Wire(asyncio.Protocol):
         if status != 200:
             self._resolve(f"HTTP {status}: {self._tail.decode(errors='replace')}")
         else:
-            self._resolve("" if self._ended else "the stream ended without [DONE]")
+            # Some servers leave out [DONE]; what says why it ended has ended.
+            ended = self._ended or self._answer.finish_reason is not None
+            self._resolve("" if ended else "the stream ended without finish_reason or [DONE]")
 
     def _resolve(self, error: str) -> None:
         if self._done is None or self._done.done():

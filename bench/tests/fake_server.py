@@ -27,7 +27,7 @@ class FakeServer:
         cut: bytes per HTTP chunk; 0 sends each event in one.
         newline: of the event stream.
         mode: "good", or how to fail: "status", "error", "error-later" (all but the first answer),
-            "hang-up", "no-done", "garbage", "silent".
+            "hang-up", "cut" (no finish_reason), "no-done", "garbage", "silent".
         missing: tokens it sends too few.
         usage: whether it reports usage.
         merge: tokens in one event.
@@ -112,6 +112,8 @@ class FakeServer:
             return [*pieces, event({"error": {"message": "engine died"}}, end)]
         if self.mode == "garbage":
             return [*pieces, b"data: {not json\n\n"]
+        if self.mode == "cut":
+            return pieces
         pieces.append(event({"choices": [{"delta": {}, "finish_reason": "length"}]}, end))
         if self.usage:
             prompt_tokens = 10 + 2 * len(body["messages"][0]["content"].split())

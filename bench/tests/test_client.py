@@ -63,12 +63,17 @@ def test_the_request_is_what_was_asked_for() -> None:
         ("status", 'HTTP 503: {"error":{"message":"overloaded"}}'),
         ("error", 'error event: {"message":"engine died"}'),
         ("hang-up", "connection lost: closed by the server"),
-        ("no-done", "the stream ended without [DONE]"),
+        ("cut", "the stream ended without finish_reason or [DONE]"),
         ("garbage", "bad event: "),
     ],
 )
 def test_failures_are_told_apart(mode: str, error: str) -> None:
     assert ask_once(FakeServer(mode=mode)).error.startswith(error)
+
+
+def test_a_finish_reason_is_an_end_without_done() -> None:
+    answer = ask_once(FakeServer(mode="no-done"), tokens=3)
+    assert (answer.error, answer.finish_reason, answer.completion_tokens) == ("", "length", 3)
 
 
 def test_a_silent_server_is_given_up() -> None:
