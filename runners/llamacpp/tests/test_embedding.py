@@ -15,7 +15,6 @@ from support.tiny_bert import CLS, CONTEXT, SEP, make_bert, reference, reference
 from inferflux_core.config.schema import ModelConfig, RuntimeConfig
 from inferflux_core.engine.embedding_passes import PASS_TOKENS
 from inferflux_core.engine.runner import Embedder, RunnerError, Work
-from inferflux_core.errors import ModelLoadError
 from inferflux_core.models.reference import resolve
 from inferflux_runner_llamacpp import embedding, load
 from inferflux_runner_llamacpp.context import open_model
@@ -101,9 +100,8 @@ def test_the_longest_input(open_bert: Open) -> None:
     assert embed(runner, [[6] * 32])[0] == pytest.approx(reference([6] * 32).mean(axis=0), abs=3e-3)
 
 
-def test_inputs_longer_than_the_model_knows_cannot_be_configured(open_bert: Open) -> None:
-    with pytest.raises(ModelLoadError, match="trained for 64 tokens"):
-        open_bert(PoolingType.MEAN, max_model_len=65)
+def test_a_length_for_longer_models_leaves_this_one_its_own(open_bert: Open) -> None:
+    assert open_bert(PoolingType.MEAN, max_model_len=65).max_embedding_tokens == CONTEXT
 
 
 # ------------------------------------------------------------------ a model that generates

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-__all__ = ["CACHE_BYTES", "PASS_INPUTS", "PASS_TOKENS", "longest_input", "share_passes"]
+__all__ = [
+    "CACHE_BYTES",
+    "PASS_INPUTS",
+    "PASS_TOKENS",
+    "input_limit",
+    "longest_input",
+    "share_passes",
+]
 
 PASS_TOKENS: Final = 128
 """Most tokens of a pass, unless one input must be computed at once: what runs beside it waits so long."""
@@ -21,6 +28,19 @@ def longest_input(context_length: int, kv_bytes_per_token: int = 0) -> int:
     """Tokens an input may have: as the context allows, at most 2,048, and 256 MiB of keys and values."""
     affordable = max(CACHE_BYTES // max(kv_bytes_per_token, 1), PASS_TOKENS)
     return min(context_length, _LONGEST, affordable)
+
+
+def input_limit(configured: int | None, context_length: int, trained: int | None = None) -> int:
+    """Tokens an input of a model that only embeds may have.
+
+    Args:
+        configured: `runtime.max_model_len`, which is meant for other models if this one takes less.
+        context_length: what it can take.
+        trained: what it was trained to embed, if that is less.
+    """
+    if configured is not None and configured <= context_length:
+        return configured
+    return longest_input(min(trained or context_length, context_length))
 
 
 def share_passes(

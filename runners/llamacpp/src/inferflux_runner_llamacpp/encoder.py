@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inferflux_core.config.schema import RuntimeConfig
-from inferflux_core.engine.embedding_passes import longest_input
+from inferflux_core.engine.embedding_passes import input_limit
 from inferflux_core.engine.runner import ModelOutput, RunnerCapabilities, RunnerError, Work
-from inferflux_core.errors import ModelLoadError, StartupError
+from inferflux_core.errors import StartupError
 from inferflux_gguf.check import GGUFSummary
 from inferflux_runner_llamacpp.context import open_model
 from inferflux_runner_llamacpp.embedding import EmbedderSettings, LlamaEmbedder
@@ -35,18 +35,12 @@ def load_encoder(
     """Load a checked GGUF file whose model only embeds or ranks.
 
     Raises:
-        ModelLoadError: llama.cpp refuses, or the model cannot take inputs as long as configured.
+        ModelLoadError: llama.cpp refuses it.
     """
-    trained, wanted = summary.context_length, runtime.max_model_len
-    if wanted is not None and wanted > trained:
-        raise ModelLoadError(
-            f"runtime.max_model_len is {wanted} and the model was trained for {trained} tokens",
-            hint=f"set `runtime.max_model_len` to at most {trained}",
-        )
     settings = EmbedderSettings(
         pooling=summary.pooling or "mean",
         causal=summary.causal,
-        max_tokens=wanted or longest_input(trained),
+        max_tokens=input_limit(runtime.max_model_len, summary.context_length),
         threads=threads,
     )
     # Only as configured: that other weights are faster was never measured for such models.

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from inferflux_core.config.schema import RuntimeConfig
-from inferflux_core.engine.embedding_passes import longest_input
+from inferflux_core.engine.embedding_passes import input_limit
 from inferflux_core.engine.runner import RunnerCapabilities
 from inferflux_core.errors import ModelLoadError
 from inferflux_core.models.folder.tokenizing import HfTokenizer, load_tokenizer
@@ -44,7 +44,7 @@ def load_encoder(
     """
     config, checkpoint = read_config(stored.config), stored.checkpoint
     settings = SentenceSettings() if config.ranks else read_sentence_settings(path)
-    max_tokens = _max_tokens(config, settings, runtime)
+    max_tokens = input_limit(runtime.max_model_len, config.context, settings.max_tokens)
     check_weights(config, checkpoint)
     computation = choose_computation(device, checkpoint.dtype, config.head, runtime)
     tokenizer = load_tokenizer(path, config.vocab, generates=False)
@@ -77,18 +77,6 @@ def load_encoder(
         capabilities,
         tokenizer,
     )
-
-
-def _max_tokens(config: EncoderConfig, settings: SentenceSettings, runtime: RuntimeConfig) -> int:
-    """Of an input: as asked for, or as the model was trained to embed."""
-    wanted = runtime.max_model_len
-    if wanted is not None and wanted > config.context:
-        raise ModelLoadError(
-            f"runtime.max_model_len is {wanted} and the model was trained for {config.context} tokens",
-            hint=f"set `runtime.max_model_len` to at most {config.context}",
-        )
-    trained = min(settings.max_tokens or config.context, config.context)
-    return wanted or longest_input(trained)
 
 
 def _check_pairs(config: EncoderConfig, tokenizer: HfTokenizer) -> None:
