@@ -83,6 +83,17 @@ void inferflux_add_rms_norm(float* residual, const float* in, const float* weigh
     }
 }
 
+void inferflux_head_norm(float* heads, int64_t stride, const float* weight, int64_t rows, int64_t number, int64_t head,
+                         float epsilon) {
+#pragma omp parallel for schedule(static) if (rows >= kFewRows)
+    for (int64_t r = 0; r < rows; r++) {
+        for (int64_t h = 0; h < number; h++) {
+            float* numbers = heads + r * stride + h * head;
+            normalise(numbers, weight, numbers, head, epsilon);
+        }
+    }
+}
+
 void inferflux_gated_silu(const float* in, float* out, int64_t rows, int64_t inner) {
     gated<Silu>(in, out, rows, inner);
 }

@@ -35,6 +35,9 @@ void inferflux_linear(const InferfluxLinear* linear, const float* in, float* out
 void inferflux_rms_norm(const float* in, const float* weight, float* out, int64_t rows, int64_t width, float epsilon);
 void inferflux_add_rms_norm(float* residual, const float* in, const float* weight, float* out, int64_t rows,
                             int64_t width, float epsilon);
+// Each head of each row, in place; rows are `stride` floats apart.
+void inferflux_head_norm(float* heads, int64_t stride, const float* weight, int64_t rows, int64_t number, int64_t head,
+                         float epsilon);
 // [rows, 2 * inner] to [rows, inner]; the activation is SiLU, or GELU by tanh.
 void inferflux_gated_silu(const float* in, float* out, int64_t rows, int64_t inner);
 void inferflux_gated_gelu(const float* in, float* out, int64_t rows, int64_t inner);
@@ -46,9 +49,40 @@ void inferflux_rotate_and_store(float* queries, int64_t query_stride, float* key
                                 const int64_t* positions, const int64_t* cells, uint16_t* key_cache,
                                 uint16_t* value_cache, int64_t rows, int64_t heads, int64_t heads_kv, int64_t head,
                                 int64_t rotated);
+// Keys and values [rows, heads, head] of cells, out of the cache and into it.
+void inferflux_read_cells(const uint16_t* key_cache, const uint16_t* value_cache, const int64_t* cells, uint16_t* keys,
+                          uint16_t* values, int64_t rows, int64_t heads, int64_t head);
+void inferflux_write_cells(uint16_t* key_cache, uint16_t* value_cache, const int64_t* cells, const uint16_t* keys,
+                           const uint16_t* values, int64_t rows, int64_t heads, int64_t head);
 // `window` 0 is none. `out` is [rows, heads, head].
 void inferflux_attention(const float* queries, int64_t query_stride, const uint16_t* key_cache,
                          const uint16_t* value_cache, const int32_t* starts, const int32_t* contexts,
                          const int32_t* tables, int64_t table_width, float* out, int64_t sequences, int64_t heads,
                          int64_t heads_kv, int64_t head, float scale, int64_t window);
+
+// What all layers of a decoder share. `gelu` chooses the activation.
+struct InferfluxDecoder {
+    int64_t layers, width, inner, heads, heads_kv, head, gelu;
+    float epsilon, attention_scale;
+};
+// One of them. A norm that a family does not have is null.
+struct InferfluxLayer {
+    const InferfluxLinear *qkv, *out, *gate_up, *down;
+    const float *norm_in, *norm_queries, *norm_keys, *norm_attention, *norm_mlp, *norm_out;
+    const float* table;
+    int64_t rotated, window;
+    uint16_t *keys, *values;
+};
+// The rows of a pass, as `inferflux_rotate_and_store` and `inferflux_attention` take them.
+struct InferfluxRows {
+    int64_t rows, sequences, table_width;
+    const int32_t *starts, *contexts, *tables;
+    const int64_t *positions, *cells;
+};
+
+// What `scratch` must hold for all layers.
+int64_t inferflux_layers_scratch_bytes(const InferfluxDecoder* decoder, const InferfluxLayer* layers, int64_t rows);
+// Runs all layers: `residual` [rows, width] is changed, `out` [rows, width] is its norm by `norm` after the last.
+void inferflux_layers(const InferfluxDecoder* decoder, const InferfluxLayer* layers, const float* norm,
+                      const InferfluxRows* rows, float* residual, float* out, void* scratch);
 }

@@ -178,6 +178,22 @@ def test_norms(kernels: ctypes.CDLL, draw: np.random.Generator, rows: int, width
 
 
 @native
+@pytest.mark.parametrize(("rows", "number", "head"), [(1, 1, 8), (3, 2, 13), (20, 3, 64)])
+def test_norms_of_heads_touch_nothing_else(
+    kernels: ctypes.CDLL, draw: np.random.Generator, rows: int, number: int, head: int
+) -> None:
+    weight, states = normal(draw, head), normal(draw, rows, number + 2, head)
+    heads = states[:, 1:-1].astype(float)
+    expected = heads / np.sqrt((heads**2).mean(axis=-1, keepdims=True) + 1e-5) * weight
+    found = states.copy()
+    kernels.head_norm(
+        at(found[0, 1:]), (number + 2) * head, at(weight), rows, number, head, ctypes.c_float(1e-5)
+    )
+    assert found[:, 1:-1] == pytest.approx(expected, rel=1e-4, abs=1e-5)
+    assert (found[:, [0, -1]] == states[:, [0, -1]]).all()
+
+
+@native
 @pytest.mark.parametrize("inner", [1, 8, 13, 96])
 @pytest.mark.parametrize("rows", [1, 20])
 def test_gates(kernels: ctypes.CDLL, draw: np.random.Generator, rows: int, inner: int) -> None:

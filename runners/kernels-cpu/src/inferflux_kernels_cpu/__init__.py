@@ -4,6 +4,26 @@ Arrays are passed by their addresses: who calls sees to shapes, types and contig
 describes the functions.
 """
 
-from inferflux_kernels_cpu.library import BLOCK, VERSION, Linear, load, usable, why_not
+from inferflux_kernels_cpu.library import (
+    BLOCK,
+    VERSION,
+    Decoder,
+    Layer,
+    Linear,
+    Rows,
+    load,
+    usable,
+    why_not,
+)
 
-__all__ = ["BLOCK", "VERSION", "Linear", "load", "usable", "why_not"]
+__all__ = [
+    "BLOCK",
+    "VERSION",
+    "Decoder",
+    "Layer",
+    "Linear",
+    "Rows",
+    "load",
+    "usable",
+    "why_not",
+]

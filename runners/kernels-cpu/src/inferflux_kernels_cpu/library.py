@@ -9,11 +9,21 @@ import sys
 from pathlib import Path
 from typing import Final
 
-__all__ = ["BLOCK", "VERSION", "Linear", "load", "usable", "why_not"]
+__all__ = [
+    "BLOCK",
+    "VERSION",
+    "Decoder",
+    "Layer",
+    "Linear",
+    "Rows",
+    "load",
+    "usable",
+    "why_not",
+]
 
 BLOCK: Final = 64
 """Tokens in a block of keys and values."""
-VERSION: Final = 2
+VERSION: Final = 3
 """Raised when a kernel gets faster or rounds otherwise: what was measured before no longer holds."""
 _AVX2: Final = frozenset({"avx2", "fma", "f16c"})
 _AVX512: Final = {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni", "avx512_bf16"}
@@ -38,6 +48,59 @@ class Linear(ctypes.Structure):
     )
 
 
+class Decoder(ctypes.Structure):
+    """What all layers share; see `InferfluxDecoder`."""
+
+    _fields_ = (
+        ("layers", _N),
+        ("width", _N),
+        ("inner", _N),
+        ("heads", _N),
+        ("heads_kv", _N),
+        ("head", _N),
+        ("gelu", _N),
+        ("epsilon", _F),
+        ("attention_scale", _F),
+    )
+
+
+class Layer(ctypes.Structure):
+    """Addresses of a layer's weights and cache; see `InferfluxLayer`."""
+
+    _fields_ = (
+        ("qkv", _P),
+        ("out", _P),
+        ("gate_up", _P),
+        ("down", _P),
+        ("norm_in", _P),
+        ("norm_queries", _P),
+        ("norm_keys", _P),
+        ("norm_attention", _P),
+        ("norm_mlp", _P),
+        ("norm_out", _P),
+        ("table", _P),
+        ("rotated", _N),
+        ("window", _N),
+        ("keys", _P),
+        ("values", _P),
+    )
+
+
+class Rows(ctypes.Structure):
+    """The rows of a pass; see `InferfluxRows`."""
+
+    _fields_ = (
+        ("rows", _N),
+        ("sequences", _N),
+        ("table_width", _N),
+        ("starts", _P),
+        ("contexts", _P),
+        ("tables", _P),
+        ("positions", _P),
+        ("cells", _P),
+    )
+
+
 _SIGNATURES: Final = {
     "panel": ((), _N),
     "packed_bytes": ((_N, _N, _N), _N),
@@ -46,13 +109,18 @@ _SIGNATURES: Final = {
     "linear": ((_P, _P, _P, _P, _N), None),
     "rms_norm": ((_P, _P, _P, _N, _N, _F), None),
     "add_rms_norm": ((_P, _P, _P, _P, _N, _N, _F), None),
+    "head_norm": ((_P, _N, _P, _N, _N, _N, _F), None),
     "gated_silu": ((_P, _P, _N, _N), None),
     "gated_gelu": ((_P, _P, _N, _N), None),
     "rotate_and_store": (
         (_P, _N, _P, _N, _P, _N, _P, _P, _P, _P, _P, _N, _N, _N, _N, _N),
         None,
     ),
+    "read_cells": ((_P, _P, _P, _P, _P, _N, _N, _N), None),
+    "write_cells": ((_P, _P, _P, _P, _P, _N, _N, _N), None),
     "attention": ((_P, _N, _P, _P, _P, _P, _P, _N, _P, _N, _N, _N, _N, _F, _N), None),
+    "layers_scratch_bytes": ((_P, _P, _N), _N),
+    "layers": ((_P, _P, _P, _P, _P, _P, _P), None),
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -138,11 +139,11 @@ class TorchRunner:
             RunnerError: they are not of this model.
         """
         cache = self._cache
+        state = self._from_bytes(pieces, bounds)
         cache.reserve(slot, bounds[-1])
-        for piece, (low, high) in zip(pieces, pairwise(bounds), strict=True):
-            cells = cache.cells(slot, low, high)
-            for layer, state in zip(cache.layers, self._from_bytes(piece, high - low), strict=True):
-                self._ops.write(layer, cells, *state.to(self._ops.device))
+        cells = cache.cells(slot, bounds[0], bounds[-1])
+        for layer, stored in zip(cache.layers, state, strict=True):
+            self._ops.write(layer, cells, *stored.to(self._ops.device))
 
     def load_adapter(self, path: Path) -> int:
         """Load a LoRA adapter; returns its handle.
@@ -201,13 +202,19 @@ class TorchRunner:
             raise RunnerError(f"torch failed: {error}") from error
         return logits
 
-    def _from_bytes(self, piece: bytes, tokens: int) -> torch.Tensor:
-        probe = self._ops.read(self._cache.layers[0], self._cache.cells(0, 0, 0))[0]
-        shape = (len(self._cache.layers), 2, tokens, *probe.shape[1:])
-        words = np.frombuffer(piece, np.uint8)
-        if len(words) != np.prod(shape) * probe.itemsize:
-            raise RunnerError("a piece of keys and values has the wrong size")
-        return torch.from_numpy(words.copy()).view(probe.dtype).view(shape)
+    def _from_bytes(self, pieces: Sequence[bytes], bounds: Sequence[int]) -> torch.Tensor:
+        """`[layers, 2, tokens, heads, head]` of all pieces together."""
+        layers = self._cache.layers
+        probe = self._ops.read(layers[0], self._cache.cells(0, 0, 0))[0]
+        row_bytes = math.prod(probe.shape[1:]) * probe.itemsize
+        parts = []
+        for piece, (low, high) in zip(pieces, pairwise(bounds), strict=True):
+            if len(piece) != len(layers) * 2 * (high - low) * row_bytes:
+                raise RunnerError("a piece of keys and values has the wrong size")
+            words = np.frombuffer(piece, np.uint8)
+            parts.append(words.reshape(len(layers), 2, high - low, row_bytes))
+        state = torch.from_numpy(np.concatenate(parts, axis=2))
+        return state.view(probe.dtype).view(len(layers), 2, -1, *probe.shape[1:])
 
 
 def _wanted(works: Sequence[Work]) -> list[int]:

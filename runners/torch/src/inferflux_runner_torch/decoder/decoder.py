@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Protocol
 
 import torch
 from torch import Tensor
@@ -11,12 +11,18 @@ from torch import Tensor
 from inferflux_runner_torch.adapters import LoraPlan
 from inferflux_runner_torch.decoder.config import DecoderConfig
 from inferflux_runner_torch.decoder.weights import DecoderWeights, LayerWeights
-from inferflux_runner_torch.ops import KVLayer, Linear, Ops, Rows
+from inferflux_runner_torch.ops import KVLayer, Linear, Ops, Rows, TorchOps
 
 __all__ = ["Decoder"]
 
 _QKV: Final = ("q_proj", "k_proj", "v_proj")
 _GATE_UP: Final = ("gate_proj", "up_proj")
+
+
+class _FusedLayers(Protocol):
+    """See `NativeLayers`."""
+
+    def __call__(self, residual: Tensor, rows: Rows, cache: Sequence[KVLayer]) -> Tensor: ...
 
 
 class Decoder:
@@ -42,6 +48,7 @@ class Decoder:
         fused = config.family.fused
         self._qkv_parts = _parts("self_attn.qkv_proj" if fused else _QKV, (attention, keys, keys))
         self._gate_up_parts = _parts("mlp.gate_up_proj" if fused else _GATE_UP, (mlp, mlp))
+        self._fused_layers = _fuse(config, weights, self._tables, ops)
 
     def hidden(
         self,
@@ -65,6 +72,8 @@ class Decoder:
         residual = self._weights.embeddings[token_ids].to(ops.dtype)
         if config.embedding_scale != 1.0:
             residual *= config.embedding_scale
+        if lora is None and self._fused_layers is not None:
+            return self._fused_layers(residual, rows, cache)
         added: Tensor | None = None
         for number, (layer, stored) in enumerate(zip(self._weights.layers, cache, strict=True)):
             if added is None:
@@ -122,6 +131,18 @@ class Decoder:
         if layer.norm_out is not None:
             out = self._ops.rms_norm(out, layer.norm_out, self._config.epsilon)
         return out
+
+
+def _fuse(
+    config: DecoderConfig, weights: DecoderWeights, tables: Sequence[Tensor], ops: Ops
+) -> _FusedLayers | None:
+    if isinstance(ops, TorchOps):
+        return None
+    # Not at the top: not every platform has the package of the kernels.
+    from inferflux_runner_torch.decoder.native_layers import NativeLayers
+    from inferflux_runner_torch.ops.native import NativeOps
+
+    return NativeLayers(config, weights, tables, ops) if isinstance(ops, NativeOps) else None
 
 
 def _parts(names: str | tuple[str, ...], sizes: Sequence[int]) -> list[tuple[str, slice]]:

@@ -33,6 +33,7 @@ class NativeOps:
 
     Attributes:
         instruction_set: that the kernels use.
+        kernels: the library for it.
 
     Raises:
         RuntimeError: the kernels cannot be used here.
@@ -46,7 +47,7 @@ class NativeOps:
         if reason := inferflux_kernels_cpu.why_not():
             raise RuntimeError(reason)
         self.instruction_set = instruction_set or inferflux_kernels_cpu.usable()[0]
-        self._kernels = inferflux_kernels_cpu.load(self.instruction_set)
+        self.kernels = inferflux_kernels_cpu.load(self.instruction_set)
 
     def pack(self, weight: Tensor, bias: Tensor | None, precision: Precision) -> Linear:
         """Cut a weight into panels.
@@ -57,7 +58,7 @@ class NativeOps:
         if precision not in _PRECISIONS:
             raise ValueError(f"there is no kernel for {precision}")
         added = None if bias is None else self.place(bias)
-        return NativeLinear(self._kernels, weight, added, precision)
+        return NativeLinear(self.kernels, weight, added, precision)
 
     def place(self, tensor: Tensor) -> Tensor:
         """A copy in float32."""
@@ -67,7 +68,7 @@ class NativeOps:
         """Normalise the last dimension, of any number of others."""
         out = torch.empty_like(rows)
         width = rows.shape[-1]
-        self._kernels.rms_norm(
+        self.kernels.rms_norm(
             rows.data_ptr(),
             weight.data_ptr(),
             out.data_ptr(),
@@ -82,7 +83,7 @@ class NativeOps:
     ) -> Tensor:
         """Add in place, and normalise."""
         out = torch.empty_like(residual)
-        self._kernels.add_rms_norm(
+        self.kernels.add_rms_norm(
             residual.data_ptr(),
             rows.data_ptr(),
             weight.data_ptr(),
@@ -96,7 +97,7 @@ class NativeOps:
         """Activate one half, and multiply it with the other."""
         count, width = rows.shape
         out = torch.empty(count, width // 2)
-        kernel = self._kernels.gated_silu if activation == "silu" else self._kernels.gated_gelu
+        kernel = self.kernels.gated_silu if activation == "silu" else self.kernels.gated_gelu
         kernel(rows.data_ptr(), out.data_ptr(), count, width // 2)
         return out
 
@@ -122,7 +123,7 @@ class NativeOps:
     ) -> None:
         """Rotate in place, and store."""
         count, heads, head = queries.shape
-        self._kernels.rotate_and_store(
+        self.kernels.rotate_and_store(
             queries.data_ptr(),
             queries.stride(0),
             keys.data_ptr(),
@@ -147,7 +148,7 @@ class NativeOps:
         """Sequences, heads of keys and runs of queries in parallel."""
         count, heads, head = queries.shape
         out = torch.empty(count, heads * head)
-        self._kernels.attention(
+        self.kernels.attention(
             queries.data_ptr(),
             queries.stride(0),
             layer.keys.data_ptr(),
@@ -168,14 +169,30 @@ class NativeOps:
 
     def read(self, layer: KVLayer, cells: Tensor) -> tuple[Tensor, Tensor]:
         """Gather them."""
-        blocks, tokens = cells // BLOCK, cells % BLOCK
-        return layer.keys[blocks, :, :, tokens], layer.values[blocks, :, tokens]
+        _, heads, head, _ = layer.keys.shape
+        keys = torch.empty(len(cells), heads, head, dtype=layer.keys.dtype)
+        values = torch.empty_like(keys)
+        self.kernels.read_cells(
+            layer.keys.data_ptr(),
+            layer.values.data_ptr(),
+            cells.data_ptr(),
+            keys.data_ptr(),
+            values.data_ptr(),
+            *keys.shape,
+        )
+        return keys, values
 
     def write(self, layer: KVLayer, cells: Tensor, keys: Tensor, values: Tensor) -> None:
         """Scatter them."""
-        blocks, tokens = cells // BLOCK, cells % BLOCK
-        layer.keys[blocks, :, :, tokens] = keys.to(layer.keys.dtype)
-        layer.values[blocks, :, tokens] = values.to(layer.values.dtype)
+        keys, values = (states.to(layer.keys.dtype).contiguous() for states in (keys, values))
+        self.kernels.write_cells(
+            layer.keys.data_ptr(),
+            layer.values.data_ptr(),
+            cells.data_ptr(),
+            keys.data_ptr(),
+            values.data_ptr(),
+            *keys.shape,
+        )
 
     def copy_block(self, layer: KVLayer, source: int, target: int) -> None:
         """Copy a block."""
