@@ -98,6 +98,73 @@ def test_truncation_on_a_large_vocabulary_equals_a_naive_nucleus() -> None:
     assert set(np.flatnonzero(got)) <= nucleus
 
 
+LARGE = 5003
+"""Tokens: no multiple of anything that sums or groups are cut into."""
+CUTS: list[dict[str, Any]] = [
+    {},
+    {"top_k": 1},
+    {"top_k": 40},
+    {"top_k": 1500},
+    {"top_k": 40, "top_p": 0.9},
+    {"top_k": 40, "min_p": 0.1},
+    {"min_p": 0.02},
+    {"top_p": 0.9},
+    {"typical_p": 0.9},
+    {"typical_p": 0.6, "top_k": 30, "top_p": 0.8, "min_p": 0.01},
+]
+
+
+def naive(logits: NDArray[np.float32], draw: float, params: SamplingParams) -> int:
+    """A draw from the whole vocabulary sorted by weight, in float64; from the unsorted one without cuts."""
+    shares = softmax(logits.astype(np.float64) / params.temperature)
+    order = np.argsort(-shares, kind="stable") if params.truncated else np.arange(len(shares))
+    shares = shares[order]
+    keep = shares >= params.min_p * shares.max()
+    if params.top_k:
+        keep &= np.arange(len(shares)) < params.top_k
+    shares = np.where(keep, shares, 0) / shares[keep].sum()
+    if params.typical_p < 1.0:
+        with np.errstate(divide="ignore"):
+            surprise = np.where(shares > 0, -np.log(shares), np.inf)
+        entropy = -(shares[shares > 0] * np.log(shares[shares > 0])).sum()
+        nearest = np.argsort(np.abs(surprise - entropy), kind="stable")
+        last = np.searchsorted(np.cumsum(shares[nearest]), params.typical_p)
+        shares[nearest[last + 1 :]] = 0
+        shares /= shares.sum()
+    if params.top_p < 1.0:
+        shares[np.cumsum(shares) - shares >= params.top_p] = 0
+    cumulative = np.cumsum(shares)
+    return int(order[np.searchsorted(cumulative, draw * cumulative[-1], side="right")])
+
+
+@pytest.mark.parametrize("params", CUTS, ids=str)
+@pytest.mark.parametrize("temperature", [0.7, 1.0])
+def test_draws_are_those_of_the_whole_vocabulary(
+    params: dict[str, Any], temperature: float
+) -> None:
+    rng = np.random.default_rng(11)
+    logits = (rng.standard_normal(LARGE) * 3).astype(np.float32)
+    logits[rng.random(LARGE) < 0.3] = -np.inf
+    cuts = {**params, "temperature": temperature}
+    wanted = []
+    for seed in range(60):
+        draw = np.random.default_rng(seed).random()
+        wanted.append(naive(logits, draw, make_request(**cuts).params))
+    found = sample(logits, *({**cuts, "seed": seed} for seed in range(60)))
+    # A draw within rounding of a border may fall on either side of it.
+    assert sum(a != b for a, b in zip(found, wanted, strict=True)) <= 1
+    assert np.isfinite(logits[found]).all()
+
+
+@pytest.mark.parametrize("params", [{}, {"top_k": 40}, {"top_p": 0.99}, {"min_p": 0.1}], ids=str)
+def test_what_is_ruled_out_is_never_drawn(params: dict[str, Any]) -> None:
+    for allowed in ([0], [LARGE - 1], [255, 256], [3000]):
+        logits = np.full(LARGE, -np.inf, np.float32)
+        logits[allowed] = -4.0
+        drawn = sample(logits, *({**params, "seed": seed} for seed in range(40)))
+        assert set(drawn) == set(allowed)
+
+
 def test_a_seed_repeats_and_another_differs() -> None:
     flat = np.zeros(1000, np.float32)
     one, same, other = sample(flat, {"seed": 7}, {"seed": 7}, {"seed": 8})

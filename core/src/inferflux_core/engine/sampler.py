@@ -1,10 +1,12 @@
-"""Choosing tokens: heavy work is done on all rows at once, the rest on the few candidates left."""
+"""Choosing tokens. A row of logits stays in the processor's cache until its token is chosen."""
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +19,13 @@ __all__ = ["SampledToken", "Sampler", "TokenLogprob", "log_softmax", "report"]
 Floats = NDArray[np.float32]
 Ints = NDArray[np.intp]
 
-_LEAST_WEIGHT = np.nextafter(np.float32(0), np.float32(1))
-_TOP_K_MARGIN = np.float32(np.exp(-12.0))
-"""Tokens this much less likely than the best are rarely among the top k; see `_top_k_floor`."""
+_LEAST_WEIGHT: Final = np.nextafter(np.float32(0), np.float32(1))
+_LEAST_LOGIT: Final = np.finfo(np.float32).min
+_RUN: Final = 256
+"""Weights that are added up at a time, so that a token is looked for among few."""
+
+_SLACK: Final = 1e-5
+"""For the rounding of logits; candidates are weighed again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,17 +97,17 @@ class Sampler:
                 self._penalise(request, logits[row])
         # NaN wins every argmax, so one look at the winner finds a broken row.
         best = logits.argmax(axis=1)
-        chosen = best.copy()
-        valid = np.isfinite(logits[np.arange(len(requests)), best])
-        drawn = [i for i, r in enumerate(requests) if valid[i] and not r.params.greedy]
-        if drawn:
-            draws = np.array([self._state(requests[i]).rng.random() for i in drawn])
-            params = [requests[i].params for i in drawn]
-            chosen[drawn] = _draw(logits[drawn], params, draws)
-        return [
-            _choice(request, int(chosen[row]), reports[row]) if valid[row] else None
-            for row, request in enumerate(requests)
-        ]
+        choices: list[SampledToken | None] = []
+        for row, (request, token_id) in enumerate(zip(requests, best.tolist(), strict=True)):
+            highest = float(logits[row, token_id])
+            if not math.isfinite(highest):
+                choices.append(None)
+                continue
+            if not request.params.greedy:
+                draw = self._state(request).rng.random()
+                token_id = _draw(logits[row], highest, request.params, draw)
+            choices.append(_choice(request, token_id, reports[row]))
+        return choices
 
     def _state(self, request: Request) -> _RowState:
         state = self._states.get(request.request_id)
@@ -183,109 +189,114 @@ def _largest(values: Floats, count: int) -> Ints:
     return largest
 
 
-def _draw(logits: Floats, params: Sequence[SamplingParams], draws: NDArray[np.float64]) -> Ints:
-    """Draw one token per row.
+def _draw(row: Floats, highest: float, params: SamplingParams, draw: float) -> int:
+    """Draw a token.
 
     Args:
-        logits: float32 `[rows, vocab_size]`, a copy that may be overwritten.
-        params: one per row, none of them greedy.
-        draws: uniform in [0, 1), one per row.
+        row: logits `[vocab_size]`; overwritten.
+        highest: of them.
+        params: not greedy.
+        draw: uniform in [0, 1).
     """
-    logits -= logits.max(axis=1, keepdims=True)
-    logits /= np.array([[p.temperature] for p in params], np.float32)
-    weights = np.exp(logits, out=logits)
-    chosen = np.empty(len(params), np.intp)
-    cut = [i for i, p in enumerate(params) if p.truncated]
-    whole = [i for i, p in enumerate(params) if not p.truncated]
-    if whole:
-        chosen[whole] = _pick(weights[whole], draws[whole])
-    if cut:
-        kept = [params[i] for i in cut]
-        tokens, shares, left_out = _candidates(weights[cut], kept)
-        _truncate(shares, left_out, kept)
-        column = _pick(shares, draws[cut])
-        chosen[cut] = tokens[np.arange(len(cut)), column]
-    return chosen
+    if not params.truncated:
+        return _pick_among_many(_weigh(row, highest, params.temperature), draw)
+    tokens, shares, left_out = _candidates(row, highest, params)
+    _truncate(shares, left_out, params)
+    return int(tokens[_pick(shares, draw)])
 
 
-def _pick(weights: Floats, draws: NDArray[np.float64]) -> Ints:
-    """Inverse-transform sampling on unnormalised weights `[rows, n]`."""
-    cumulative = np.cumsum(weights, axis=1, dtype=np.float64)
-    thresholds = draws * cumulative[:, -1]
-    return np.array(
-        [
-            np.searchsorted(row, t, side="right")
-            for row, t in zip(cumulative, thresholds, strict=True)
-        ],
-        np.intp,
-    ).clip(max=weights.shape[1] - 1)
+def _weigh(logits: Floats, highest: float, temperature: float) -> Floats:
+    """Turn logits in place into weights relative to the best token's."""
+    logits -= np.float32(highest)
+    logits /= np.float32(temperature)
+    return np.exp(logits, out=logits)
 
 
-def _candidates(
-    weights: Floats, params: Sequence[SamplingParams]
-) -> tuple[Ints, Floats, NDArray[np.float64]]:
+def _pick(weights: Floats, draw: float) -> int:
+    """Inverse-transform sampling on unnormalised weights `[n]`, never of one without weight."""
+    cumulative = np.cumsum(weights, dtype=np.float64)
+    index = int(np.searchsorted(cumulative, draw * cumulative[-1], side="right"))
+    if index == len(weights):  # by rounding
+        index = int(np.flatnonzero(weights)[-1])
+    return index
+
+
+def _pick_among_many(weights: Floats, draw: float) -> int:
+    """The same in two steps: a run of tokens, and one of the run."""
+    sums = np.add.reduceat(weights, np.arange(0, len(weights), _RUN))
+    run = _pick(sums, draw)
+    cumulative = np.cumsum(sums, dtype=np.float64)
+    rest = draw * cumulative[-1] - (cumulative[run - 1] if run else 0.0)
+    start = run * _RUN
+    return start + _pick(weights[start : start + _RUN], max(float(rest / sums[run]), 0.0))
+
+
+def _candidates(row: Floats, highest: float, params: SamplingParams) -> tuple[Ints, Floats, float]:
     """Narrow the vocabulary to tokens that truncation could keep, most likely first.
 
-    The floor is exact, not a heuristic: tokens below `min_p` go by definition, and tokens lighter than
-    `(1 - top_p) / vocab_size` of the total weigh less than `1 - top_p` all together, so the nucleus lies
-    among the others.
+    The floors are exact, not heuristics: at least `top_k` tokens reach the one of `top_k`, tokens below
+    `min_p` go by definition, and tokens lighter than `(1 - top_p) / vocab_size` of the total weigh less
+    than `1 - top_p` all together, so the nucleus lies among the others.
 
     Returns:
-        Token ids `[rows, n]`, weights `[rows, n]` padded with 0, and per row the weight of the tokens that
-        were left out although the nucleus is to be measured against them too.
+        Token ids and weights `[n]`, and the weight of the tokens that were left out although the nucleus
+        is to be measured against them too.
     """
-    vocab_size = weights.shape[1]
-    totals = weights.sum(axis=1, dtype=np.float64)
-    floors = np.zeros(len(params), np.float32)
-    nucleus_only = np.zeros(len(params), bool)
-    for row, p in enumerate(params):
+    if params.top_k or params.min_p or params.typical_p < 1.0:
+        # Masked tokens are minus infinity: nearly all of them at times.
+        floor = max(
+            _top_k_floor(row, params.top_k), _min_p_floor(highest, params), float(_LEAST_LOGIT)
+        )
+        tokens = np.flatnonzero(row >= np.float32(floor))
+        weights = _weigh(row[tokens], highest, params.temperature)
+        kept = weights >= max(np.float32(params.min_p), _LEAST_WEIGHT)
+        tokens, weights = tokens[kept], weights[kept]
+        left_out = 0.0
+    else:
+        every = _weigh(row, highest, params.temperature)
+        total = float(every.sum())
         # The best token has weight 1; rounding must never lose it.
-        if p.top_k:
-            floors[row] = min(max(p.min_p, _top_k_floor(weights[row], p.top_k)), 1.0)
-        elif p.min_p or p.typical_p < 1.0:
-            floors[row] = p.min_p
-        else:
-            nucleus_only[row] = True
-            floors[row] = min((1.0 - p.top_p) / vocab_size * float(totals[row]), 1.0)
-    # Tokens without any weight are those that a constraint rules out: nearly all of them at times.
-    rows, tokens = np.nonzero(weights >= np.maximum(floors, _LEAST_WEIGHT)[:, None])
-    counts = np.bincount(rows, minlength=len(params))
-    columns = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
-    ids = np.zeros((len(params), counts.max()), np.intp)
-    shares = np.zeros(ids.shape, np.float32)
-    ids[rows, columns] = tokens
-    shares[rows, columns] = weights[rows, tokens]
-    left_out = np.where(nucleus_only, totals - shares.sum(axis=1, dtype=np.float64), 0.0)
-    order = np.argsort(-shares, axis=1, kind="stable")
-    by_weight = np.take_along_axis(shares, order, axis=1)
-    return np.take_along_axis(ids, order, axis=1), by_weight, left_out
+        least = min((1.0 - params.top_p) / len(row) * total, 1.0)
+        tokens = np.flatnonzero(every >= max(np.float32(least), _LEAST_WEIGHT))
+        weights = every[tokens]
+        left_out = max(total - float(weights.sum()), 0.0)
+    order = np.argsort(-weights, kind="stable")
+    return tokens[order], weights[order], left_out
 
 
 def _top_k_floor(row: Floats, top_k: int) -> float:
-    """The weight of the k-th most likely token, or something a little below it."""
-    if np.count_nonzero(row >= _TOP_K_MARGIN) >= top_k:
-        return float(_TOP_K_MARGIN)
-    if top_k >= len(row):
-        return 0.0
-    return float(np.partition(row, len(row) - top_k)[len(row) - top_k])
+    """A logit that at least `top_k` tokens reach, and few more; minus infinity if all may.
+
+    The k-th largest of the maxima of disjoint groups is reached by k tokens, one in each group.
+    """
+    groups = max(4 * top_k, _RUN)
+    if not top_k or top_k >= len(row):
+        return -math.inf
+    if groups >= len(row):
+        return float(np.partition(row, len(row) - top_k)[len(row) - top_k])
+    whole = len(row) // groups * groups
+    maxima = row[:whole].reshape(-1, groups).max(axis=0)
+    return float(np.partition(maxima, groups - top_k)[groups - top_k])
 
 
-def _truncate(
-    shares: Floats, left_out: NDArray[np.float64], params: Sequence[SamplingParams]
-) -> None:
-    """Zero the weights that `top_k`, `typical_p` and `top_p` cut off; rows are sorted, largest first."""
-    top_k = np.array([p.top_k or shares.shape[1] for p in params])
-    shares[np.arange(shares.shape[1]) >= top_k[:, None]] = 0
-    for row, p in enumerate(params):
-        if p.typical_p < 1.0:
-            _keep_typical(shares[row], p.typical_p)
-    shares /= (shares.sum(axis=1) + left_out)[:, None]
-    top_p = np.array([p.top_p for p in params], np.float32)
-    before = np.cumsum(shares, axis=1) - shares
-    # The most likely token stays even at top_p 0.
-    dropped = (before >= top_p[:, None]) & (before > 0)
-    dropped[top_p >= 1.0] = False
-    shares[dropped] = 0
+def _min_p_floor(highest: float, params: SamplingParams) -> float:
+    """A logit a little below that of a token of weight `min_p`."""
+    if not params.min_p:
+        return -math.inf
+    return highest + params.temperature * (math.log(params.min_p) - _SLACK) - abs(highest) * _SLACK
+
+
+def _truncate(shares: Floats, left_out: float, params: SamplingParams) -> None:
+    """Zero the weights that `top_k`, `typical_p` and `top_p` cut off; they are sorted, largest first."""
+    if params.top_k:
+        shares[params.top_k :] = 0
+    if params.typical_p < 1.0:
+        _keep_typical(shares, params.typical_p)
+    if params.top_p < 1.0:
+        shares /= np.float32(float(shares.sum()) + left_out)
+        before = np.cumsum(shares) - shares
+        # The most likely token stays even at top_p 0.
+        shares[(before >= params.top_p) & (before > 0)] = 0
 
 
 def _keep_typical(shares: Floats, typical_p: float) -> None:
