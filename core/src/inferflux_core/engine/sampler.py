@@ -24,6 +24,8 @@ _LEAST_LOGIT: Final = np.finfo(np.float32).min
 _RUN: Final = 256
 """Weights that are added up at a time, so that a token is looked for among few."""
 
+_HEAVY: Final = np.float32(2**-10)
+"""Times the best token's weight."""
 _SLACK: Final = 1e-5
 """For the rounding of logits; candidates are weighed again."""
 
@@ -234,34 +236,47 @@ def _pick_among_many(weights: Floats, draw: float) -> int:
 def _candidates(row: Floats, highest: float, params: SamplingParams) -> tuple[Ints, Floats, float]:
     """Narrow the vocabulary to tokens that truncation could keep, most likely first.
 
-    The floors are exact, not heuristics: at least `top_k` tokens reach the one of `top_k`, tokens below
-    `min_p` go by definition, and tokens lighter than `(1 - top_p) / vocab_size` of the total weigh less
-    than `1 - top_p` all together, so the nucleus lies among the others.
-
     Returns:
         Token ids and weights `[n]`, and the weight of the tokens that were left out although the nucleus
         is to be measured against them too.
     """
     if params.top_k or params.min_p or params.typical_p < 1.0:
-        # Masked tokens are minus infinity: nearly all of them at times.
-        floor = max(
-            _top_k_floor(row, params.top_k), _min_p_floor(highest, params), float(_LEAST_LOGIT)
-        )
-        tokens = np.flatnonzero(row >= np.float32(floor))
-        weights = _weigh(row[tokens], highest, params.temperature)
-        kept = weights >= max(np.float32(params.min_p), _LEAST_WEIGHT)
-        tokens, weights = tokens[kept], weights[kept]
+        tokens, weights = _above_floors(row, highest, params)
         left_out = 0.0
     else:
-        every = _weigh(row, highest, params.temperature)
-        total = float(every.sum())
-        # The best token has weight 1; rounding must never lose it.
-        least = min((1.0 - params.top_p) / len(row) * total, 1.0)
-        tokens = np.flatnonzero(every >= max(np.float32(least), _LEAST_WEIGHT))
-        weights = every[tokens]
-        left_out = max(total - float(weights.sum()), 0.0)
+        tokens, weights, left_out = _around_nucleus(row, highest, params)
     order = np.argsort(-weights, kind="stable")
     return tokens[order], weights[order], left_out
+
+
+def _above_floors(row: Floats, highest: float, params: SamplingParams) -> tuple[Ints, Floats]:
+    """Tokens that may be among `top_k`, and reach `min_p`, with their weights."""
+    # Masked tokens are minus infinity: nearly all of them at times.
+    floor = max(_top_k_floor(row, params.top_k), _min_p_floor(highest, params), float(_LEAST_LOGIT))
+    tokens = np.flatnonzero(row >= np.float32(floor))
+    weights = _weigh(row[tokens], highest, params.temperature)
+    kept = weights >= max(np.float32(params.min_p), _LEAST_WEIGHT)
+    return tokens[kept], weights[kept]
+
+
+def _around_nucleus(
+    row: Floats, highest: float, params: SamplingParams
+) -> tuple[Ints, Floats, float]:
+    """The nucleus and lighter tokens, their weights, and the weight of the others.
+
+    It mostly lies among the heavy ones, and does if they weigh more than `top_p`. Else it lies among those
+    of `(1 - top_p) / vocab_size` of the total at least: all others weigh less than `1 - top_p` together.
+    """
+    every = _weigh(row, highest, params.temperature)
+    total = float(every.sum())
+    tokens = np.flatnonzero(every >= _HEAVY)
+    weights = every[tokens]
+    if float(weights.sum()) <= params.top_p * total:
+        # The best token has weight 1; rounding must never lose it.
+        least = np.float32(min((1.0 - params.top_p) / len(row) * total, 1.0))
+        tokens = np.flatnonzero(every >= max(least, _LEAST_WEIGHT))
+        weights = every[tokens]
+    return tokens, weights, max(total - float(weights.sum()), 0.0)
 
 
 def _top_k_floor(row: Floats, top_k: int) -> float:
